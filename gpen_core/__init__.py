@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 _HOME_OF: dict[str, str] = {
     "read_photo": "photo",
     "write_photo": "photo",
-    "load_detector": "models.load",
+    "load_detector": "models.retinaface",
     "load_restorer": "models.load",
     "detect_faces": "detect",
     "align_face": "align",
