@@ -92,6 +92,9 @@ class FaceCrop:
 
 Outcome: TypeAlias = Literal["restored", "skipped"]
 
+MaskSource: TypeAlias = Literal["parsing", "mesh", "landmarks", "picture"]
+"""What a face's mask was made from; "picture" means the whole picture was taken for a face."""
+
 
 @dataclass(frozen=True)
 class FaceReport:
@@ -104,6 +107,7 @@ class FaceReport:
         size_px: length of the box's shorter side in pixels.
         outcome: whether it was restored.
         reason: why not, in words for a user; empty if it was restored.
+        mask_source: what its mask was made from; None if it was not restored.
     """
 
     image_index: int
@@ -112,6 +116,7 @@ class FaceReport:
     size_px: float
     outcome: Outcome
     reason: str = ""
+    mask_source: MaskSource | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,100 @@
+"""Cut faces out of a photo, upright and at a restorer's size: the one place where image space becomes crop space."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+
+from .errors import ShapeError
+from .geometry import Pixels, bounds_of, invert, shifted, similarity_from_points, template_points, warp
+from .types import Face, FaceCrop, Matrix, TemplateName
+
+
+def align_face(image: torch.Tensor, face: Face, size: int, template: TemplateName, image_index: int = 0) -> FaceCrop:
+    """Warp one face upright into a square crop.
+
+    A face larger than the crop is reduced without aliasing. What lies past the photo's border is mirrored, so that a
+    restorer never sees a black edge.
+
+    Convention: pixel centres at integers, origin top left, (x, y); `image_to_crop` maps image pixels to crop pixels.
+
+    Args:
+        image: (3, H, W), sRGB in [0, 1].
+        face: its landmarks are carried onto the template.
+        size: side of the crop in pixels.
+        template: the template the restorer was trained on.
+        image_index: which image of a batch this is; only passed on.
+
+    Raises:
+        ShapeError: if `image` is not (3, H, W) or the landmarks are not five different finite points.
+
+    Source: Yang et al. 2021, GPEN (`align_faces.py` of the published code); Umeyama 1991.
+    """
+    require_image(image)
+    if face.landmarks.shape != (5, 2):
+        raise ShapeError(f"expected landmarks of shape (5, 2), got {face.landmarks.shape}")
+    image_to_crop = similarity_from_points(face.landmarks, template_points(template, size))
+    return FaceCrop(cut(image, image_to_crop, size), image_to_crop, face, image_index)
+
+
+def align_faces(
+    images: torch.Tensor, faces: Sequence[Sequence[Face]], size: int, template: TemplateName
+) -> list[FaceCrop]:
+    """Align every face of a batch; see `align_face`.
+
+    Args:
+        images: (B, 3, H, W), sRGB in [0, 1].
+        faces: one list per image, as `detect_faces` gives them; lists may be empty and of different lengths.
+        size: side of the crops in pixels.
+        template: the template the restorer was trained on.
+
+    Raises:
+        ShapeError: if there is not one list of faces per image.
+    """
+    if images.ndim != 4 or len(images) != len(faces):
+        raise ShapeError(f"expected one list of faces per image, got {len(faces)} for images {tuple(images.shape)}")
+    return [
+        align_face(image, face, size, template, index)
+        for index, (image, found) in enumerate(zip(images, faces, strict=True))
+        for face in found
+    ]
+
+
+def cut(image: torch.Tensor, image_to_crop: Matrix, size: int, *, antialias: bool = True) -> torch.Tensor:
+    """Sample a square crop out of a photo, touching only the pixels it needs.
+
+    Args:
+        image: (3, H, W), sRGB in [0, 1].
+        image_to_crop: (2, 3).
+        size: side of the crop in pixels.
+        antialias: see `geometry.warp`.
+
+    Returns:
+        (3, size, size) float32 on the CPU. A crop that does not meet the photo at all is black.
+    """
+    x0, y0, x1, y1 = bounds_of(invert(image_to_crop), size, (image.shape[1], image.shape[2]))
+    if x0 >= x1 or y0 >= y1:
+        return torch.zeros(3, size, size)
+    region = to_picture(image[:, y0:y1, x0:x1])
+    region_to_crop = shifted(image_to_crop, from_origin=(x0, y0))
+    crop = warp(region, region_to_crop, (size, size), antialias=antialias, border=cv2.BORDER_REFLECT_101)
+    return to_tensor(np.clip(crop, 0, 1, out=crop))
+
+
+def to_picture(image: torch.Tensor) -> Pixels:
+    """Copy a (C, H, W) tensor into the contiguous (H, W, C) float32 array OpenCV wants."""
+    return np.ascontiguousarray(image.detach().to("cpu", torch.float32).permute(1, 2, 0).numpy())
+
+
+def to_tensor(picture: Pixels) -> torch.Tensor:
+    """Turn an (H, W, C) array into a contiguous (C, H, W) float32 tensor."""
+    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1), dtype=np.float32))
+
+
+def require_image(image: torch.Tensor) -> None:
+    """Raise ShapeError unless `image` is a floating-point (3, H, W) tensor with at least one pixel."""
+    if image.ndim != 3 or image.shape[0] != 3 or image.shape[1] < 1 or image.shape[2] < 1:
+        raise ShapeError(f"expected an image of shape (3, height, width), got {tuple(image.shape)}")
+    if not image.is_floating_point():
+        raise ShapeError(f"expected a floating-point image in [0, 1], got {image.dtype}")

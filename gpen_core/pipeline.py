@@ -1,0 +1,153 @@
+"""One portrait from photo to pasted result: the only file that knows the order of the steps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+
+from .align import align_face, cut, require_image
+from .detect import DetectSettings, detect_faces
+from .errors import NoFaceError, SettingsError
+from .geometry import apply_affine, invert, template_points
+from .masks import face_mask
+from .models.descriptor import Restorer
+from .models.facemesh import FaceMesh, load_face_mesh
+from .models.faceparsing import FaceParser
+from .models.load import load_restorer
+from .models.retinaface import FaceDetector, load_detector
+from .paste import PasteSettings, paste_faces
+from .progress import NoProgress, Progress
+from .restore import restore_faces
+from .types import Box, Face, FaceCrop, FaceReport, MaskSource, PortraitResult
+
+NoFaceChoice: TypeAlias = Literal["keep", "whole", "stop"]
+
+_NO_PROGRESS = NoProgress()
+
+
+@dataclass(frozen=True)
+class PortraitSettings:
+    """How a portrait is restored.
+
+    Attributes:
+        detect: how faces are found.
+        paste: how restored faces are blended in; holds the strength.
+        on_no_face: what to do with a photo without a face: "keep" it as it is and say so, take the "whole" picture
+            for an aligned face, or "stop" with NoFaceError.
+        smallest_face_px: faces whose box is smaller than this are left alone and reported: so few pixels do not say
+            who the person is.
+        batch_size: how many faces go through the restorer at once.
+    """
+
+    detect: DetectSettings = field(default_factory=DetectSettings)
+    paste: PasteSettings = field(default_factory=PasteSettings)
+    on_no_face: NoFaceChoice = "keep"
+    smallest_face_px: float = 16.0
+    batch_size: int = 4
+
+    def __post_init__(self) -> None:
+        if self.on_no_face not in ("keep", "whole", "stop"):
+            raise SettingsError(f'expected on_no_face "keep", "whole" or "stop", got "{self.on_no_face}"')
+        if self.batch_size < 1:
+            raise SettingsError(f"expected a batch_size of at least 1, got {self.batch_size}")
+
+
+def restore_portrait(
+    pixels: torch.Tensor,
+    detector: FaceDetector | None = None,
+    restorer: Restorer | None = None,
+    settings: PortraitSettings | None = None,
+    *,
+    parser: FaceParser | None = None,
+    mesh: FaceMesh | None = None,
+    progress: Progress = _NO_PROGRESS,
+) -> PortraitResult:
+    """Restore every face of a photo and blend it back.
+
+    Args:
+        pixels: (3, H, W) photo, sRGB in [0, 1].
+        detector: finds the faces; the embedded one if None.
+        restorer: restores them; the embedded one if None.
+        settings: how; the default gives a good portrait.
+        parser: face parsing for the masks, if its weights are present.
+        mesh: face mesh for the masks; the embedded one if None.
+        progress: advances by one per face.
+
+    Raises:
+        ShapeError: if `pixels` is not (3, H, W).
+        NoFaceError: if there is no face and `settings.on_no_face` is "stop".
+        ModelMemoryError: if not even one face fits into memory.
+    """
+    require_image(pixels)
+    settings = settings or PortraitSettings()
+    restorer = restorer or load_restorer()
+    faces = detect_faces(pixels[None], detector or load_detector(), settings.detect)[0]
+    if not faces:
+        return _without_faces(pixels, restorer, settings, progress)
+    wanted = [face for face in faces if face.box.size >= settings.smallest_face_px]
+    progress.start(len(wanted), "Restoring faces")
+    crops = [align_face(pixels, face, restorer.size, restorer.template) for face in wanted]
+    restored = restore_faces(crops, restorer, batch_size=settings.batch_size, progress=progress)
+    mesh = mesh or load_face_mesh()
+    masks = [face_mask(crop, pixels, parser=parser, mesh=mesh) for crop in restored]
+    result, shown = paste_faces(pixels, restored, [mask.pixels for mask in masks], settings.paste)
+    sources = {id(face): mask.source for face, mask in zip(wanted, masks, strict=True)}
+    return PortraitResult(result, shown, report_faces(faces, sources, settings.smallest_face_px))
+
+
+def report_faces(
+    faces: Sequence[Face], mask_sources: dict[int, MaskSource], smallest_face_px: float, image_index: int = 0
+) -> tuple[FaceReport, ...]:
+    """Say of each face what became of it.
+
+    Args:
+        faces: all detected faces of one image.
+        mask_sources: for each restored face, under its `id`, what its mask was made from.
+        smallest_face_px: the limit below which faces were left alone.
+        image_index: which image of a batch.
+    """
+    reports = []
+    for face in faces:
+        source = mask_sources.get(id(face))
+        reason = "" if source else f"too small: {face.box.size:.0f} px, the limit is {smallest_face_px:.0f} px"
+        outcome: Literal["restored", "skipped"] = "restored" if source else "skipped"
+        reports.append(FaceReport(image_index, face.box, face.score, face.box.size, outcome, reason, source))
+    return tuple(reports)
+
+
+def whole_picture_crop(pixels: torch.Tensor, restorer: Restorer, image_index: int = 0) -> FaceCrop:
+    """Take a whole picture for one face that is already aligned, padded to a square.
+
+    Args:
+        pixels: (3, H, W), sRGB in [0, 1].
+        restorer: gives the size and the template.
+        image_index: which image of a batch; only passed on.
+    """
+    height, width = pixels.shape[1:]
+    scale = restorer.size / max(height, width)
+    # Half pixels: the outer edges of the picture, not its outer pixel centres, meet the edges of the square.
+    shift = [(restorer.size - side * scale) / 2 + 0.5 * scale - 0.5 for side in (width, height)]
+    image_to_crop = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+    landmarks = apply_affine(invert(image_to_crop), template_points(restorer.template, restorer.size))
+    face = Face(Box(0, 0, width - 1, height - 1), landmarks, 0.0)
+    return FaceCrop(cut(pixels, image_to_crop, restorer.size), image_to_crop, face, image_index)
+
+
+def _without_faces(
+    pixels: torch.Tensor, restorer: Restorer, settings: PortraitSettings, progress: Progress
+) -> PortraitResult:
+    if settings.on_no_face == "stop":
+        raise NoFaceError(
+            f"expected at least one face, found none in a picture of {pixels.shape[2]}x{pixels.shape[1]} pixels; "
+            "choose a photo with a visible face, lower the detector's score threshold, or let photos without a face pass"
+        )
+    if settings.on_no_face == "keep":
+        return PortraitResult(pixels.clone(), torch.zeros(pixels.shape[1:]), (), "No face found: the photo is unchanged.")
+    progress.start(1, "Restoring the whole picture")
+    crop = whole_picture_crop(pixels, restorer)
+    restored = restore_faces([crop], restorer, batch_size=1, progress=progress)
+    result, shown = paste_faces(pixels, restored, [torch.ones(crop.size, crop.size)], settings.paste)
+    report = FaceReport(0, crop.face.box, 0.0, crop.face.box.size, "restored", mask_source="picture")
+    return PortraitResult(result, shown, (report,), "No face found: the whole picture was taken for one face.")
