@@ -11,6 +11,7 @@ Source: Yang et al. 2021, "GAN Prior Embedded Network for Blind Face Restoration
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -86,7 +87,9 @@ class EqualizedConv2d(nn.Module):
 class EqualizedLinear(nn.Module):
     """Linear layer in float32 with run-time scaled weight, optionally followed by the leaky ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, *, bias: float = 0.0, lr: float = 1.0, activate: bool = False) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, *, bias: float = 0.0, lr: float = 1.0, activate: bool = False
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs) / lr)
         self.bias = nn.Parameter(torch.full((outputs,), bias))
@@ -123,7 +126,9 @@ class PixelNorm(nn.Module):
 class ModulatedConv2d(nn.Module):
     """Convolution steered by a style: (N, in, H, W) and (N, style_dim) -> (N, out, H, W), or twice the sides."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, style_dim: int, *, up: bool = False) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, style_dim: int, *, up: bool = False
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(1, out_channels, in_channels, kernel_size, kernel_size))
         self.modulation = EqualizedLinear(style_dim, in_channels, bias=1.0)
@@ -216,7 +221,7 @@ class Decoder(nn.Module):
         self.to_rgb1 = ToRGB(2 * widths[0], style_dim, up=False)
         self.convs = nn.ModuleList()
         self.to_rgbs = nn.ModuleList()
-        for below, width in zip(widths, widths[1:], strict=False):
+        for below, width in pairwise(widths):
             self.convs.append(StyledConv(2 * below, width, style_dim, up=True))
             self.convs.append(StyledConv(2 * width, width, style_dim))
             self.to_rgbs.append(ToRGB(2 * width, style_dim, up=True))
@@ -247,7 +252,7 @@ class GpenGenerator(nn.Module):
         widths = list(reversed(spec.channels))
         first = nn.Sequential(EqualizedConv2d(3, widths[0], 1), BiasedLeakyReLU(widths[0]))
         self.add_module("ecd0", nn.Sequential(first))
-        for stage, (above, width) in enumerate(zip(widths, widths[1:], strict=False), start=1):
+        for stage, (above, width) in enumerate(pairwise(widths), start=1):
             halve = nn.Sequential(Blur(padding=2), EqualizedConv2d(above, width, 3, stride=2), BiasedLeakyReLU(width))
             self.add_module(f"ecd{stage}", nn.Sequential(halve))
         joint = EqualizedLinear(widths[-1] * 16, spec.style_dim, activate=True)

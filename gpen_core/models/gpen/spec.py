@@ -54,7 +54,9 @@ class GpenSpec:
         """
         stages = sorted(int(match[1]) for key in state_dict if (match := _STAGE.match(key)))
         if not is_gpen(state_dict) or stages != list(range(len(stages))):
-            raise UnsupportedWeightsError(f"not a whole GPEN generator: encoder stages {stages}, {len(state_dict)} keys")
+            raise UnsupportedWeightsError(
+                f"not a whole GPEN generator: encoder stages {stages}, {len(state_dict)} keys"
+            )
         widths = [state_dict[f"ecd{stage}.0.{0 if stage == 0 else 1}.weight"].shape[0] for stage in stages]
         return cls(
             size=2 ** (len(stages) + 1),

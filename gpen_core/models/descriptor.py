@@ -1,0 +1,92 @@
+"""A restorer: a network with all one must know to call it."""
+
+import copy
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import GpenError, ShapeError
+from ..types import TemplateName
+from .gpen import GpenSpec
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Restorer:
+    """A face restorer, ready to be called.
+
+    Attributes:
+        network: (N, 3, S, S) sRGB in [-1, 1] -> the same, not clamped.
+        size: S, side of the square crop in pixels.
+        template: the five-point template crops must be aligned to.
+        name: what to call it before users.
+        spec: hyper-parameters, as read from the weights.
+        source: the file the weights came from.
+        task: what it was trained for, "restore" unless its file says otherwise.
+    """
+
+    network: nn.Module
+    size: int
+    template: TemplateName
+    name: str
+    spec: GpenSpec
+    source: Path
+    task: str = "restore"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is now."""
+        return next(self.network.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the network's weights now."""
+        return next(self.network.parameters()).dtype
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Restorer":
+        """Move the network in place, as torch modules do, and return this restorer."""
+        self.network.to(device=device, dtype=dtype)
+        return self
+
+    def __call__(self, crops: Tensor) -> Tensor:
+        """Restore aligned face crops in one forward pass.
+
+        The network computes in its own type and on its own device. Where half precision overflows, the batch is
+        computed once more in float32 on a copy of the network, and a warning is logged.
+
+        Args:
+            crops: (N, 3, S, S) sRGB in [0, 1], any floating type; N may be 0.
+
+        Returns:
+            (N, 3, S, S) sRGB clamped to [0, 1], float32, on the device of `crops`.
+
+        Raises:
+            ShapeError: if `crops` has another shape or is not floating.
+            GpenError: if the network's answer is not finite even in float32.
+        """
+        self._check(crops)
+        if len(crops) == 0:
+            return crops.float()
+        signed = (crops.float() * 2 - 1).to(self.device)
+        with torch.no_grad():
+            restored = self.network(signed.to(self.dtype)).float()
+            if self.dtype != torch.float32 and not bool(torch.isfinite(restored).all()):
+                logger.warning("%s: %s overflowed; computed again in float32", self.name, self.dtype)
+                restored = copy.deepcopy(self.network).float()(signed)
+        if not bool(torch.isfinite(restored).all()):
+            raise GpenError(
+                f'"{self.source.name}" gave values that are not finite: its weights are damaged; fetch it again'
+            )
+        return (restored / 2 + 0.5).clamp(0, 1).to(crops.device)
+
+    def _check(self, crops: Tensor) -> None:
+        expected = (3, self.size, self.size)
+        if crops.dim() != 4 or tuple(crops.shape[1:]) != expected or not crops.is_floating_point():
+            raise ShapeError(
+                f"{self.name}: expected floating crops of shape (N, {', '.join(map(str, expected))}), "
+                f"got {tuple(crops.shape)} of {crops.dtype}"
+            )
