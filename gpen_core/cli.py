@@ -41,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
         words.insert(0, "restore")
     arguments = _parse(words)
-    logging.basicConfig(level=logging.DEBUG if arguments.debug else logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.basicConfig(
+        level=logging.DEBUG if arguments.debug else logging.WARNING, format="%(levelname)s: %(message)s"
+    )
     try:
         return int(import_module(f".commands.{arguments.verb}", __package__).run(arguments))
     except (KeyboardInterrupt, CancelledError):

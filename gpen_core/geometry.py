@@ -27,7 +27,7 @@ _POINTS_112 = np.array(
         (62.72990036, 92.20410156),
     ]
 )
-_GPEN_168 = _POINTS_112 + (36.0, 28.0)
+_GPEN_168 = _POINTS_112 + np.array((36.0, 28.0))
 
 # The mean landmarks of FFHQ at 512 pixels, as used by facexlib, GFPGAN and CodeFormer.
 _FFHQ_512 = np.array(
@@ -132,7 +132,9 @@ def bounds_of(crop_to_image: Matrix, size: int, image_size: tuple[int, int]) -> 
     return max(0, int(x0)), max(0, int(y0)), min(width, int(x1)), min(height, int(y1))
 
 
-def shifted(a_to_b: Matrix, *, from_origin: tuple[float, float] = (0, 0), to_origin: tuple[float, float] = (0, 0)) -> Matrix:
+def shifted(
+    a_to_b: Matrix, *, from_origin: tuple[float, float] = (0, 0), to_origin: tuple[float, float] = (0, 0)
+) -> Matrix:
     """Restate a matrix for cut-outs of its spaces.
 
     Args:

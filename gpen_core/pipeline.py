@@ -141,10 +141,12 @@ def _without_faces(
     if settings.on_no_face == "stop":
         raise NoFaceError(
             f"expected at least one face, found none in a picture of {pixels.shape[2]}x{pixels.shape[1]} pixels; "
-            "choose a photo with a visible face, lower the detector's score threshold, or let photos without a face pass"
+            "choose a photo with a visible face, lower the detector's score threshold, or let such photos pass"
         )
     if settings.on_no_face == "keep":
-        return PortraitResult(pixels.clone(), torch.zeros(pixels.shape[1:]), (), "No face found: the photo is unchanged.")
+        return PortraitResult(
+            pixels.clone(), torch.zeros(pixels.shape[1:]), (), "No face found: the photo is unchanged."
+        )
     progress.start(1, "Restoring the whole picture")
     crop = whole_picture_crop(pixels, restorer)
     restored = restore_faces([crop], restorer, batch_size=1, progress=progress)

@@ -49,9 +49,7 @@ def test_crop_equals_the_published_one(faces: list[Face]) -> None:
     assert describe(crop.pixels, read_rgb(GOLDEN / "crop_face0_expected.png"))["mean"] < 1.0
 
 
-@pytest.mark.parametrize(
-    ("strength", "name"), [(1.0, "paste_expected.png"), (0.5, "paste_alpha05_expected.png")]
-)
+@pytest.mark.parametrize(("strength", "name"), [(1.0, "paste_expected.png"), (0.5, "paste_alpha05_expected.png")])
 def test_paste_equals_the_published_one(faces: list[Face], strength: float, name: str) -> None:
     image = read_rgb(ASTRONAUT)
     parsed = torch.from_numpy(cv2.ellipse(np.zeros((512, 512)), (256, 280), (170, 220), 0, 0, 360, 1.0, -1))
@@ -74,4 +72,8 @@ def describe(got: torch.Tensor, want: torch.Tensor, where: torch.Tensor | None =
     if where is not None:
         difference = difference[:, where]
     counts, edges = np.histogram(difference.numpy(), bins=[0, 0.5, 1, 2, 4, 8, 16, 256])
-    return {"mean": difference.mean().item(), "max": difference.max().item(), "histogram": dict(zip(edges, counts, strict=False))}
+    return {
+        "mean": difference.mean().item(),
+        "max": difference.max().item(),
+        "histogram": dict(zip(edges, counts, strict=False)),
+    }

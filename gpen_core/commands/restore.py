@@ -1,0 +1,146 @@
+"""`restore`: one photo, or a folder of them, with the faces restored."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import shell
+
+if TYPE_CHECKING:
+    from ..models.descriptor import Restorer
+    from ..pipeline import PortraitSettings
+    from ..types import PortraitResult
+
+SAMPLE = Path(__file__).parents[1] / "samples" / "astronaut_poor.jpg"
+"""The built-in sample photo; its source stands in samples/README.md."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.epilog = (
+        "Without --input the built-in sample is restored; result and before/after sheet go to the working folder. "
+        "A folder is restored photo by photo; a run that was stopped goes on where it was."
+    )
+    add = parser.add_argument
+    add("-i", "--input", type=Path, metavar="FILE|DIR", help="photo, or folder of photos")
+    add(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE|DIR",
+        help="where to write; default: beside the input, named …_restored",
+    )
+    shell.add_model_options(parser)
+    add("--strength", type=float, default=1.0, metavar="0…1", help="share of the restored face (default %(default)s)")
+    add("--no-face", choices=("keep", "whole", "stop"), default="keep", help=_NO_FACE_HELP)
+    add(
+        "--smallest-face",
+        type=float,
+        default=16.0,
+        metavar="PX",
+        help="leave smaller faces alone (default %(default)s)",
+    )
+    add("--batch-size", type=int, default=4, metavar="N", help="faces restored at once (default %(default)s)")
+    add("--compare", type=Path, metavar="FILE", help="also write a before/after sheet")
+    add("--quality", type=int, default=95, metavar="1…100", help="of JPEG and WebP results (default %(default)s)")
+
+
+_NO_FACE_HELP = 'a photo without a face: "keep" it unchanged, take the "whole" picture for a face, or "stop"'
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Restore what the options name; return the exit code."""
+    if arguments.input is not None and arguments.input.is_dir():
+        return _run_folder(arguments)
+    source = arguments.input or SAMPLE
+    output = arguments.output or _default_output(arguments.input)
+    sheet = arguments.compare
+    if arguments.input is None and sheet is None:
+        sheet = output.with_name("gpen_before_after.png")
+    _restore_file(source, output, sheet, arguments)
+    return 0
+
+
+def _run_folder(arguments: argparse.Namespace) -> int:
+    from ..batch import FolderSpec, restore_folder
+
+    output = arguments.output or arguments.input.with_name(arguments.input.name + "_restored")
+    restorer = shell.chosen_restorer(arguments)
+    with shell.ShellProgress() as progress:
+        report = restore_folder(
+            FolderSpec(arguments.input, output),
+            shell.chosen_detector(arguments),
+            restorer,
+            _settings(arguments),
+            progress=progress,
+        )
+    print(report.summary())
+    _say_model(restorer)
+    return 1 if report.failed else 0
+
+
+def _restore_file(source: Path, output: Path, sheet: Path | None, arguments: argparse.Namespace) -> None:
+    from ..photo import read_photo, write_photo
+    from ..pipeline import restore_portrait
+
+    photo = read_photo(source)
+    restorer = shell.chosen_restorer(arguments)
+    with shell.ShellProgress() as progress:
+        result = restore_portrait(
+            photo.pixels,
+            shell.chosen_detector(arguments),
+            restorer,
+            _settings(arguments),
+            parser=shell.chosen_parser(arguments),
+            progress=progress,
+        )
+    kept = {"alpha": photo.alpha, "dpi": photo.dpi, "exif": photo.exif}
+    write_photo(output, result.pixels, quality=arguments.quality, protect=(source,), **kept)
+    _say_result(source, output, result)
+    _say_model(restorer)
+    if sheet is not None:
+        from ..compare import before_after
+
+        boxes = [report.box for report in result.faces]
+        write_photo(sheet, before_after(photo.pixels, result.pixels, faces=boxes), protect=(source, output))
+        print(f"Before/after: {sheet}")
+
+
+def _settings(arguments: argparse.Namespace) -> "PortraitSettings":
+    from ..paste import PasteSettings
+    from ..pipeline import PortraitSettings
+
+    return PortraitSettings(
+        paste=PasteSettings(strength=arguments.strength),
+        on_no_face=arguments.no_face,
+        smallest_face_px=arguments.smallest_face,
+        batch_size=arguments.batch_size,
+    )
+
+
+def _default_output(source: Path | None) -> Path:
+    if source is None:
+        return Path("gpen_restored.png")
+    # Formats that Pillow reads but that are unwise or impossible to write become PNG.
+    suffix = source.suffix if source.suffix.lower() in (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp") else ".png"
+    return source.with_name(f"{source.stem}_restored{suffix}")
+
+
+def _say_result(source: Path, output: Path, result: "PortraitResult") -> None:
+    print(f"{source.name} -> {output}: {result.restored} of {len(result.faces)} faces restored")
+    for face in result.faces:
+        note = f" ({face.reason})" if face.reason else ""
+        print(f"  {face.outcome}: {face.size_px:.0f} px at {face.box.center[0]:.0f}, {face.box.center[1]:.0f}{note}")
+    if result.note:
+        print(f"  {result.note}")
+
+
+def _say_model(restorer: "Restorer") -> None:
+    from ..models.load import EMBEDDED_RESTORER
+
+    print(f"Restorer: {restorer.name} ({restorer.size} px)")
+    if restorer.source == EMBEDDED_RESTORER:
+        print(
+            "  This is the small built-in model. The published GPEN weights rebuild far more detail (non-commercial "
+            "licence): python -m gpen_core models fetch GPEN-BFR-512"
+        )

@@ -1,0 +1,104 @@
+"""What the verbs share: progress in the shell, options for models and device, and loading them."""
+
+import argparse
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import torch
+from tqdm import tqdm
+
+from ..errors import SettingsError
+
+if TYPE_CHECKING:
+    from ..models.descriptor import Restorer
+    from ..models.faceparsing import FaceParser
+    from ..models.retinaface import FaceDetector
+
+
+class ShellProgress:
+    """A `Progress` drawn by tqdm on stderr; Ctrl-C cancels by itself."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+
+    def __enter__(self) -> "ShellProgress":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def start(self, total: int, label: str) -> None:
+        """Begin a bar."""
+        self._close()
+        self._bar = tqdm(total=total, desc=label, disable=None, leave=False)
+
+    def advance(self, units: int = 1, preview: torch.Tensor | None = None) -> None:
+        """Move the bar on; the shell shows no preview."""
+        if self._bar is not None:
+            self._bar.update(units)
+
+    def check_cancelled(self) -> None:
+        """Do nothing: Ctrl-C raises KeyboardInterrupt."""
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def add_detector_options(parser: argparse.ArgumentParser) -> None:
+    """Declare --detector and --device."""
+    parser.add_argument("--detector", metavar="FILE|NAME", help="face detector weights; default: the embedded ones")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default %(default)s)")
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Declare --model, --parser, --detector and --device."""
+    parser.add_argument(
+        "--model", metavar="FILE|NAME", help="restorer weights; default: the embedded ones (see the verb models)"
+    )
+    parser.add_argument(
+        "--parser", metavar="FILE|NAME", help="face parsing weights for the masks; default: the face mesh"
+    )
+    add_detector_options(parser)
+
+
+def pick_device(name: str) -> torch.device:
+    """Turn the option --device into a device; "auto" takes a CUDA device if there is one, else the CPU.
+
+    Raises:
+        SettingsError: if the device does not exist here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SettingsError(f'the device "{name}" cannot be used here: {error}; try --device cpu') from error
+    return device
+
+
+def chosen_restorer(arguments: argparse.Namespace) -> "Restorer":
+    """Load what --model and --device name."""
+    from ..models.load import load_restorer
+
+    return load_restorer(arguments.model, device=pick_device(arguments.device))
+
+
+def chosen_detector(arguments: argparse.Namespace) -> "FaceDetector":
+    """Load what --detector and --device name."""
+    from ..models.retinaface import load_detector
+
+    return load_detector(arguments.detector, device=pick_device(arguments.device))
+
+
+def chosen_parser(arguments: argparse.Namespace) -> "FaceParser | None":
+    """Load what --parser names; None without it."""
+    if arguments.parser is None:
+        return None
+    from ..models.faceparsing import load_face_parser
+
+    return load_face_parser(arguments.parser, device=pick_device(arguments.device))
