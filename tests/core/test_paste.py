@@ -1,0 +1,184 @@
+"""Pasting, by example."""
+
+import numpy as np
+import pytest
+import torch
+
+from gpen_core.align import align_face, cut
+from gpen_core.errors import SettingsError, ShapeError
+from gpen_core.geometry import apply_affine, invert, template_points
+from gpen_core.masks import inner_box
+from gpen_core.paste import PasteSettings, paste_faces
+from gpen_core.types import Box, Face, FaceCrop
+
+PLAIN = PasteSettings(soften_below_px=0)
+
+
+def face_at(x: float, y: float, scale: float, turn: float = 0.0) -> Face:
+    """A face whose crop of 64 px is `scale` photo pixels per crop pixel wide, centred on x, y, turned by `turn` rad."""
+    cos, sin = scale * np.cos(turn), scale * np.sin(turn)
+    linear = np.array([(cos, -sin), (sin, cos)])
+    crop_to_image = np.column_stack([linear, np.array([x, y]) - linear @ (31.5, 31.5)])
+    landmarks = apply_affine(crop_to_image, template_points("gpen", 64))
+    half = 20 * scale
+    return Face(Box(x - half, y - half, x + half, y + half), landmarks, 0.99)
+
+
+def smooth_photo(height: int, width: int, seed: int = 3) -> torch.Tensor:
+    """A photo without detail finer than a few pixels."""
+    coarse = torch.rand(1, 3, height // 16 + 2, width // 16 + 2, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic", align_corners=True)[0].clamp(0, 1)
+
+
+def full_mask(crop: FaceCrop) -> torch.Tensor:
+    return torch.from_numpy(inner_box(crop.size))
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.5, -2.0])
+@pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
+def test_pasting_an_unchanged_crop_changes_almost_nothing(scale: float, turn: float) -> None:
+    photo = smooth_photo(240, 300)
+    crop = align_face(photo, face_at(150, 120, scale, turn), 64, "gpen")
+    pixels, mask = paste_faces(photo, [crop], [full_mask(crop)], PLAIN)
+    assert mask.max() > 0.99
+    assert (pixels - photo).abs().max() < 0.02
+
+
+def test_fine_detail_of_a_large_face_survives() -> None:
+    photo = torch.rand(3, 240, 240, generator=torch.Generator().manual_seed(1))  # nothing but detail
+    crop = align_face(photo, face_at(120, 120, 3.0), 64, "gpen")
+    kept, _ = paste_faces(photo, [crop], [full_mask(crop)], PLAIN)
+    lost, _ = paste_faces(photo, [crop], [full_mask(crop)], PasteSettings(keep_detail=0, soften_below_px=0))
+    inside = (slice(None), slice(90, 150), slice(90, 150))
+    assert (kept - photo)[inside].abs().max() < 1e-4
+    assert lost[inside].std() < 0.5 * photo[inside].std()
+
+
+def test_what_the_restorer_changed_arrives_beside_kept_detail() -> None:
+    photo = smooth_photo(240, 240) * 0.5
+    crop = align_face(photo, face_at(120, 120, 3.0), 64, "gpen")
+    brighter = FaceCrop(crop.pixels + 0.25, crop.image_to_crop, crop.face)
+    pixels, _ = paste_faces(photo, [brighter], [full_mask(crop)], PLAIN)
+    np.testing.assert_allclose((pixels - photo)[:, 100:140, 100:140], 0.25, atol=5e-3)
+
+
+def test_nothing_outside_the_mask_moves_and_the_input_stays() -> None:
+    photo = torch.rand(3, 200, 160)
+    before = photo.clone()
+    crop = align_face(photo, face_at(80, 100, 1.3, 0.3), 64, "gpen")
+    black = FaceCrop(torch.zeros(3, 64, 64), crop.image_to_crop, crop.face)
+    pixels, mask = paste_faces(photo, [black], [full_mask(crop)], PasteSettings(keep_detail=0))
+    assert torch.equal(photo, before)
+    assert torch.equal(pixels[:, mask == 0], photo[:, mask == 0])
+    assert (mask == 0).any() and (mask > 0.9).any()
+    assert pixels[:, 100, 80].max() < 1e-6
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.25, 1.0])
+def test_strength_is_the_share_of_the_restored_face(strength: float) -> None:
+    photo = torch.full((3, 100, 100), 0.8)
+    crop = align_face(photo, face_at(50, 50, 1.0), 64, "gpen")
+    black = FaceCrop(torch.zeros(3, 64, 64), crop.image_to_crop, crop.face)
+    pixels, mask = paste_faces(photo, [black], [full_mask(crop)], PasteSettings(strength=strength))
+    assert pixels[0, 50, 50].item() == pytest.approx(0.8 * (1 - strength), abs=1e-4)
+    assert mask.max().item() == pytest.approx(strength, abs=1e-4)
+    if strength == 0:
+        assert torch.equal(pixels, photo)
+
+
+def test_overlapping_faces_are_settled_by_the_larger_mask() -> None:
+    photo = torch.full((3, 100, 200), 0.5)
+    left, right = (align_face(photo, face_at(x, 50, 1.0), 64, "gpen") for x in (85, 115))
+    crops = [
+        FaceCrop(torch.zeros(3, 64, 64), left.image_to_crop, left.face),
+        FaceCrop(torch.ones(3, 64, 64), right.image_to_crop, right.face),
+    ]
+    pixels, _ = paste_faces(photo, crops, [full_mask(left)] * 2, PLAIN)
+    assert pixels[0, 50, 85] < 0.01 and pixels[0, 50, 115] > 0.99
+    swapped, _ = paste_faces(photo, crops[::-1], [full_mask(left)] * 2, PLAIN)
+    assert swapped[0, 50, 85] < 0.01 and swapped[0, 50, 115] > 0.99
+
+
+@pytest.mark.parametrize(("x", "y"), [(0, 0), (159, 60), (80, 119), (-10, 130)])
+def test_faces_over_the_border_are_pasted_as_far_as_they_show(x: float, y: float) -> None:
+    photo = smooth_photo(120, 160)
+    crop = align_face(photo, face_at(x, y, 1.0, 0.2), 64, "gpen")
+    assert torch.isfinite(crop.pixels).all()
+    pixels, mask = paste_faces(photo, [crop], [full_mask(crop)], PLAIN)
+    assert pixels.shape == photo.shape and mask.max() > 0.5
+    assert (pixels - photo).abs().max() < 0.05
+
+
+def test_a_face_wholly_outside_changes_nothing() -> None:
+    photo = torch.rand(3, 50, 50)
+    crop = align_face(photo, face_at(500, 500, 1.0), 64, "gpen")
+    pixels, mask = paste_faces(photo, [crop], [full_mask(crop)], PLAIN)
+    assert torch.equal(pixels, photo) and not mask.any()
+
+
+def test_thirty_faces_in_one_picture() -> None:
+    photo = smooth_photo(500, 600)
+    crops = [
+        align_face(photo, face_at(50 + 100 * c, 50 + 100 * r, 1.2), 64, "gpen") for r in range(5) for c in range(6)
+    ]
+    inverted = [FaceCrop(1 - crop.pixels, crop.image_to_crop, crop.face) for crop in crops]
+    pixels, _ = paste_faces(photo, inverted, [full_mask(crop) for crop in crops], PLAIN)
+    for crop in crops:
+        x, y = (round(v) for v in crop.face.box.center)
+        np.testing.assert_allclose(pixels[:, y, x], 1 - photo[:, y, x], atol=0.02)
+
+
+def test_small_faces_are_softened() -> None:
+    photo = torch.full((3, 100, 100), 0.5)
+    aligned = align_face(photo, face_at(50, 50, 1.0), 64, "gpen")
+    noise = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(2))
+    crop = FaceCrop(noise, aligned.image_to_crop, aligned.face)
+    soft, _ = paste_faces(photo, [crop], [full_mask(crop)], PasteSettings(soften_below_px=100))
+    crisp, _ = paste_faces(photo, [crop], [full_mask(crop)], PLAIN)
+    assert soft[:, 40:60, 40:60].std() < crisp[:, 40:60, 40:60].std()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 90), (90, 1)])
+def test_photos_of_one_pixel(size: tuple[int, int]) -> None:
+    photo = torch.rand(3, *size)
+    crop = align_face(photo, face_at(0, 0, 1.0), 64, "gpen")
+    pixels, _ = paste_faces(photo, [crop], [full_mask(crop)], PLAIN)
+    assert pixels.shape == photo.shape and torch.isfinite(pixels).all()
+
+
+def test_no_faces_gives_a_copy() -> None:
+    photo = torch.rand(3, 8, 8)
+    pixels, mask = paste_faces(photo, [], [])
+    assert torch.equal(pixels, photo) and pixels.data_ptr() != photo.data_ptr() and mask.shape == (8, 8)
+
+
+def test_wrong_input_is_named() -> None:
+    photo = torch.rand(3, 50, 50)
+    crop = align_face(photo, face_at(25, 25, 0.5), 64, "gpen")
+    with pytest.raises(ShapeError, match=r"\(3, height, width\), got \(4, 50, 50\)"):
+        paste_faces(torch.rand(4, 50, 50), [crop], [full_mask(crop)])
+    with pytest.raises(ShapeError, match="one mask per crop"):
+        paste_faces(photo, [crop], [])
+    with pytest.raises(ShapeError, match=r"\(64, 64\), got \(32, 32\)"):
+        paste_faces(photo, [crop], [torch.ones(32, 32)])
+    with pytest.raises(SettingsError, match=r"strength in 0…1, got 1\.5"):
+        PasteSettings(strength=1.5)
+    with pytest.raises(ShapeError, match="floating-point"):
+        align_face((photo * 255).to(torch.uint8), crop.face, 64, "gpen")
+
+
+def test_cut_reads_only_its_own_corner() -> None:
+    photo = torch.full((3, 100, 100), torch.nan)
+    photo[:, :40, :40] = 0.5
+    face = face_at(16, 16, 0.5)
+    crop = cut(photo, align_face(photo, face, 64, "gpen").image_to_crop, 64)
+    assert torch.isfinite(crop).all()
+
+
+def test_crop_and_photo_space_agree() -> None:
+    face = face_at(31, 47, 0.7, 0.4)
+    crop = align_face(torch.rand(3, 90, 90), face, 64, "gpen")
+    np.testing.assert_allclose(apply_affine(crop.image_to_crop, face.landmarks), template_points("gpen", 64), atol=1e-9)
+    np.testing.assert_allclose(
+        apply_affine(invert(crop.image_to_crop), template_points("gpen", 64)), face.landmarks, atol=1e-9
+    )
