@@ -1,0 +1,81 @@
+"""The command line as a user meets it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gpen_core.cli import VERBS, main
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    assert f"python -m gpen_core {verb}" in capsys.readouterr().out
+
+
+def test_unknown_verb_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["beautify"])
+    assert stop.value.code == 2
+    assert "beautify" in capsys.readouterr().err
+
+
+def test_errors_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["restore", "-i", "no_such_photo.jpg"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "no_such_photo.jpg" in error
+
+
+def test_debug_shows_the_trace() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "gpen_core", "restore", "--debug", "-i", "no_such_photo.jpg"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and "Traceback" in done.stderr
+
+
+def test_sample_is_restored_without_arguments(tmp_path: Path) -> None:
+    from gpen_core.photo import read_photo
+
+    done = subprocess.run(
+        [sys.executable, "-m", "gpen_core"],
+        cwd=tmp_path,
+        env=_with_package_path(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 of 1 faces restored" in done.stdout
+    assert "models fetch GPEN-BFR-512" in done.stdout
+    assert read_photo(tmp_path / "gpen_restored.png").pixels.shape == (3, 512, 512)
+    assert (tmp_path / "gpen_before_after.png").is_file()
+
+
+def test_help_needs_no_heavy_import() -> None:
+    script = (
+        "import sys; sys.argv = ['x', '--help']\nfrom gpen_core.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    )
+    script += "sys.exit(sum(name in sys.modules for name in ('torch', 'cv2', 'numpy', 'PIL')))"
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True).returncode == 0
+
+
+def test_input_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo = tmp_path / "me.jpg"
+    photo.write_bytes((ROOT / "gpen_core" / "samples" / "astronaut_poor.jpg").read_bytes())
+    before = photo.read_bytes()
+    assert main(["restore", "-i", str(photo), "-o", str(photo)]) == 1
+    assert photo.read_bytes() == before
+    assert "me.jpg" in capsys.readouterr().err
+
+
+def _with_package_path() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
