@@ -1,6 +1,7 @@
 """Where in a crop the restored face goes: soft masks from face parsing, the face mesh or the five landmarks."""
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -11,6 +12,9 @@ from .models.facemesh import FACE_OVAL, FaceMesh
 from .models.faceparsing import FaceParser
 from .types import FaceCrop, MaskSource, Points
 
+MaskArea: TypeAlias = Literal["head", "face"]
+"""What is blended in without face parsing: the "head" with its hair and a little of what is behind, or the "face"."""
+
 # CelebAMask-HQ classes as facexlib's networks number them: what is not the person's head.
 _NOT_FACE = (0, 14, 18)
 # Border and feather as shares of the crop's side. The published code clears 26 pixels of 512 and blurs twice with
@@ -20,11 +24,11 @@ _PUBLISHED_SIGMA = 4 / 512
 _BORDER = 0.03
 _BORDER_FEATHER = 0.09
 _FEATHER = 0.025
-# The face oval of the mesh ends at the hairline; this widens it, about its own centre, so that the feather falls on
-# the first hair and on the neck instead of on the jaw.
-_OVAL_GROWTH = 1.12
-# Centre and half axes of a face in the 512 crop, for want of anything better than five landmarks.
-_LANDMARK_OVAL = ((256.0, 285.0), (150.0, 195.0))
+# The face oval of the mesh ends at the hairline and the jaw. These factors, about its centre, widen it sideways,
+# upwards and downwards: to the first hair and the neck's beginning, or around the hair of most heads.
+_GROWTH: dict[str, tuple[float, float, float]] = {"face": (1.12, 1.12, 1.08), "head": (1.5, 1.65, 1.3)}
+# Centre and half axes of the face oval in the 512 crop, for want of anything better than five landmarks.
+_LANDMARK_OVAL = ((256.0, 285.0), (140.0, 185.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +45,12 @@ class FaceMask:
 
 
 def face_mask(
-    crop: FaceCrop, image: torch.Tensor, *, parser: FaceParser | None = None, mesh: FaceMesh | None = None
+    crop: FaceCrop,
+    image: torch.Tensor,
+    *,
+    parser: FaceParser | None = None,
+    mesh: FaceMesh | None = None,
+    area: MaskArea = "head",
 ) -> FaceMask:
     """Make the soft mask by which a restored crop is blended into its photo.
 
@@ -53,17 +62,17 @@ def face_mask(
         image: (3, H, W) photo that the crop was cut from, sRGB in [0, 1]; the mesh is found here.
         parser: face parsing network, if its weights are present.
         mesh: face mesh network.
+        area: what the oval is widened to; face parsing knows the head by itself.
     """
     size = crop.size
     if parser is not None:
         labels = parser.labels(crop.pixels[None])[0]
         return FaceMask(_soften(_parsed(labels.cpu().numpy()), size), "parsing")
-    if mesh is not None:
-        points = mesh.points(image, crop.face)
-        if points is not None:
-            oval = apply_affine(crop.image_to_crop, points.xy[list(FACE_OVAL)])
-            return FaceMask(_soften(_filled(_grown(oval), size), size), "mesh")
-    return FaceMask(_soften(_landmark_oval(size), size), "landmarks")
+    points = mesh.points(image, crop.face) if mesh is not None else None
+    if points is None:
+        return FaceMask(_soften(_filled(_grown(_landmark_oval(size), area), size), size), "landmarks")
+    oval = apply_affine(crop.image_to_crop, points.xy[list(FACE_OVAL)])
+    return FaceMask(_soften(_filled(_grown(oval, area), size), size), "mesh")
 
 
 def published_mask(parsed: torch.Tensor) -> torch.Tensor:
@@ -106,9 +115,13 @@ def _parsed(labels: np.ndarray) -> Pixels:
     return np.where(np.isin(labels, _NOT_FACE), 0, 1).astype(np.float32)
 
 
-def _grown(points: Points) -> Points:
-    center = (points.min(axis=0) + points.max(axis=0)) / 2
-    return center + (points - center) * _OVAL_GROWTH
+def _grown(oval: Points, area: MaskArea) -> Points:
+    """Widen an upright oval about its centre; y grows downwards."""
+    sideways, upwards, downwards = _GROWTH[area]
+    center = (oval.min(axis=0) + oval.max(axis=0)) / 2
+    offset = oval - center
+    vertical = np.where(offset[:, 1] < 0, upwards, downwards)
+    return np.asarray(center + offset * np.column_stack([np.full(len(oval), sideways), vertical]))
 
 
 def _filled(points: Points, size: int) -> Pixels:
@@ -119,10 +132,8 @@ def _filled(points: Points, size: int) -> Pixels:
     return mask
 
 
-def _landmark_oval(size: int) -> Pixels:
-    (x, y), (half_width, half_height) = _LANDMARK_OVAL
-    scale = size / 512
-    mask = np.zeros((size, size), np.float32)
-    center, axes = (round(x * scale), round(y * scale)), (round(half_width * scale), round(half_height * scale))
-    cv2.ellipse(mask, center, axes, 0, 0, 360, 1.0, thickness=-1)
-    return mask
+def _landmark_oval(size: int) -> Points:
+    """Return an oval (64, 2) where an aligned crop holds its face."""
+    center, half_axes = np.array(_LANDMARK_OVAL) * (size / 512)
+    angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    return np.asarray(center + half_axes * np.column_stack([np.cos(angles), np.sin(angles)]))

@@ -11,7 +11,7 @@ from .align import align_face, cut, require_image
 from .detect import DetectSettings, detect_faces
 from .errors import NoFaceError, SettingsError
 from .geometry import apply_affine, invert, template_points
-from .masks import face_mask
+from .masks import MaskArea, face_mask
 from .models.descriptor import Restorer
 from .models.facemesh import FaceMesh, load_face_mesh
 from .models.faceparsing import FaceParser
@@ -34,6 +34,7 @@ class PortraitSettings:
     Attributes:
         detect: how faces are found.
         paste: how restored faces are blended in; holds the strength.
+        mask_area: what is blended in where no face parsing says it: the "head" with its hair, or the "face" alone.
         on_no_face: what to do with a photo without a face: "keep" it as it is and say so, take the "whole" picture
             for an aligned face, or "stop" with NoFaceError.
         smallest_face_px: faces whose box is smaller than this are left alone and reported: so few pixels do not say
@@ -43,6 +44,7 @@ class PortraitSettings:
 
     detect: DetectSettings = field(default_factory=DetectSettings)
     paste: PasteSettings = field(default_factory=PasteSettings)
+    mask_area: MaskArea = "head"
     on_no_face: NoFaceChoice = "keep"
     smallest_face_px: float = 16.0
     batch_size: int = 4
@@ -91,7 +93,7 @@ def restore_portrait(
     crops = [align_face(pixels, face, restorer.size, restorer.template) for face in wanted]
     restored = restore_faces(crops, restorer, batch_size=settings.batch_size, progress=progress)
     mesh = mesh or load_face_mesh()
-    masks = [face_mask(crop, pixels, parser=parser, mesh=mesh) for crop in restored]
+    masks = [face_mask(crop, pixels, parser=parser, mesh=mesh, area=settings.mask_area) for crop in restored]
     result, shown = paste_faces(pixels, restored, [mask.pixels for mask in masks], settings.paste)
     sources = {id(face): mask.source for face, mask in zip(wanted, masks, strict=True)}
     return PortraitResult(result, shown, report_faces(faces, sources, settings.smallest_face_px))

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     shell.add_model_options(parser)
     add("--strength", type=float, default=1.0, metavar="0…1", help="share of the restored face (default %(default)s)")
+    add("--area", choices=("head", "face"), default="head", help=_AREA_HELP)
     add("--no-face", choices=("keep", "whole", "stop"), default="keep", help=_NO_FACE_HELP)
     add(
         "--smallest-face",
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--quality", type=int, default=95, metavar="1…100", help="of JPEG and WebP results (default %(default)s)")
 
 
+_AREA_HELP = "what is blended in without face parsing: the head with its hair, or the face alone (default %(default)s)"
 _NO_FACE_HELP = 'a photo without a face: "keep" it unchanged, take the "whole" picture for a face, or "stop"'
 
 
@@ -112,6 +114,7 @@ def _settings(arguments: argparse.Namespace) -> "PortraitSettings":
 
     return PortraitSettings(
         paste=PasteSettings(strength=arguments.strength),
+        mask_area=arguments.area,
         on_no_face=arguments.no_face,
         smallest_face_px=arguments.smallest_face,
         batch_size=arguments.batch_size,
