@@ -1,0 +1,194 @@
+"""Colour profiles: any embedded ICC profile → sRGB, at 8 bits through LittleCMS, at 16 by the profile's formula."""
+
+import struct
+from dataclasses import dataclass
+from functools import cache
+from io import BytesIO
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+FloatPixels: TypeAlias = NDArray[np.float32]
+
+ColourSpace: TypeAlias = Literal["RGB", "GRAY", "CMYK", "Lab"]
+
+_SPACES: dict[bytes, ColourSpace] = {b"RGB ": "RGB", b"GRAY": "GRAY", b"CMYK": "CMYK", b"Lab ": "Lab"}
+
+_PROFILE_DATE = struct.pack(">6H", 2026, 1, 1, 0, 0, 0)
+"""Written over the moment of creation, so that equal pictures give equal files."""
+
+
+class ProfileError(ValueError):
+    """A colour profile is damaged or of a kind that cannot be used for the picture it came with."""
+
+
+@cache
+def srgb_profile() -> bytes:
+    """Give an sRGB ICC profile (IEC 61966-2-1), made by LittleCMS; always the same bytes."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile[24:36] = _PROFILE_DATE  # dateTimeNumber, ICC.1:2022 section 7.2.8
+    return bytes(profile)
+
+
+def colour_space(icc: bytes) -> ColourSpace:
+    """Name the kind of pixels that a profile describes.
+
+    Raises:
+        ProfileError: if it is no ICC profile, or for another kind of pixels.
+    """
+    if len(icc) < 132 or icc[36:40] != b"acsp" or icc[16:20] not in _SPACES:
+        raise ProfileError("not a usable ICC profile")
+    return _SPACES[icc[16:20]]
+
+
+def transform_to_srgb(icc: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """Build the 8-bit conversion of pixels of Pillow's `mode` to sRGB; None if they are sRGB already.
+
+    Relative colorimetric with black point compensation. "Already" means that no colour of a grid moves by more than
+    one of 255 levels.
+
+    Raises:
+        ProfileError: if the profile is damaged or does not describe such pixels.
+    """
+    transform = _build(_open(icc), _open(srgb_profile()), mode, "RGB")
+    return None if mode in ("L", "RGB") and _changes_nothing(transform, mode) else transform
+
+
+def transform_from_srgb(icc: bytes) -> tuple[ImageCms.ImageCmsTransform, str]:
+    """Build the 8-bit conversion from sRGB to an output profile, and name the Pillow mode it gives.
+
+    Relative colorimetric with black point compensation.
+
+    Raises:
+        ProfileError: if the profile is damaged or not for RGB, grey or CMYK.
+    """
+    modes = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+    space = colour_space(icc)
+    if space not in modes:
+        raise ProfileError(f"a profile for {space} pixels, expected RGB, grey or CMYK")
+    return _build(_open(srgb_profile()), _open(icc), "RGB", modes[space]), modes[space]
+
+
+def lab_to_srgb() -> ImageCms.ImageCmsTransform:
+    """Build the conversion of CIE L*a*b* (D50) pixels, as TIFF stores them, to sRGB."""
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    return _build(lab, _open(srgb_profile()), "LAB", "RGB")
+
+
+def _open(icc: bytes) -> ImageCms.ImageCmsProfile:
+    try:
+        return ImageCms.ImageCmsProfile(BytesIO(icc))
+    except (OSError, ImageCms.PyCMSError) as error:
+        raise ProfileError("not a usable ICC profile") from error
+
+
+def _build(
+    source: ImageCms.ImageCmsProfile, target: ImageCms.ImageCmsProfile, mode: str, target_mode: str
+) -> ImageCms.ImageCmsTransform:
+    try:
+        return ImageCms.buildTransform(
+            source,
+            target,
+            mode,
+            target_mode,
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except ImageCms.PyCMSError as error:
+        raise ProfileError(f"cannot convert: {error}") from error
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+    """Whether no colour of a 9 × 9 × 9 grid (or no grey) moves by more than one level."""
+    if mode == "L":
+        grid = np.arange(256, dtype=np.uint8)[None]
+    else:
+        steps = np.linspace(0, 255, 9).round().astype(np.uint8)
+        grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(9, 81, 3)
+    moved = np.asarray(ImageCms.applyTransform(Image.fromarray(grid), transform))
+    grid = np.broadcast_to(grid[:, :, None], moved.shape) if mode == "L" else grid
+    return bool(np.abs(moved.astype(np.int16) - grid).max() <= 1)
+
+
+@dataclass(frozen=True, eq=False)
+class FormulaProfile:
+    """A profile that is a curve per channel and, for RGB, a 3 × 3 matrix: cameras, screens and working spaces.
+
+    Attributes:
+        curves: one (N,) table per channel, stored value in [0, 1] at even steps → linear light.
+        to_linear_srgb: (3, 3); identity for grey.
+    """
+
+    curves: tuple[FloatPixels, ...]
+    to_linear_srgb: NDArray[np.float64]
+
+    def to_srgb(self, pixels: FloatPixels) -> FloatPixels:
+        """Convert (C, h, w) stored values in [0, 1], C = 1 or 3, to sRGB in [0, 1]; colours outside it are clipped."""
+        steps = np.linspace(0, 1, len(self.curves[0]), dtype=np.float32)
+        linear = np.stack([np.interp(plane, steps, curve) for plane, curve in zip(pixels, self.curves, strict=True)])
+        if len(self.curves) == 3:
+            linear = np.tensordot(self.to_linear_srgb, linear, axes=1)
+        return _encode_srgb(np.clip(linear, 0, 1)).astype(np.float32)
+
+
+def formula_profile(icc: bytes) -> FormulaProfile:
+    """Read the curves and the matrix of a profile.
+
+    Source: ICC.1:2022 sections 8.3 (matrix profiles), 10.6 (curveType), 10.18 (parametricCurveType).
+
+    Raises:
+        ProfileError: if it has none (a profile of tables, e.g. of a scanner or printer) or is damaged.
+    """
+    space = colour_space(icc)
+    try:
+        tags = _tags(icc)
+        if space == "GRAY":
+            return FormulaProfile((_curve(tags[b"kTRC"]),), np.eye(3))
+        if space != "RGB" or b"A2B0" in tags:
+            raise ProfileError("a profile made of tables, not of a formula")
+        to_xyz = _matrix(tags)
+        srgb_to_xyz = _matrix(_tags(srgb_profile()))
+        curves = tuple(_curve(tags[name]) for name in (b"rTRC", b"gTRC", b"bTRC"))
+        return FormulaProfile(curves, np.asarray(np.linalg.solve(srgb_to_xyz, to_xyz), dtype=np.float64))
+    except (KeyError, IndexError, struct.error, np.linalg.LinAlgError) as error:
+        raise ProfileError("a damaged profile, or one made of tables") from error
+
+
+def _tags(icc: bytes) -> dict[bytes, bytes]:
+    count = struct.unpack_from(">I", icc, 128)[0]
+    table = (struct.unpack_from(">4sII", icc, 132 + 12 * index) for index in range(min(count, 100)))
+    return {name: icc[offset : offset + size] for name, offset, size in table}
+
+
+def _matrix(tags: dict[bytes, bytes]) -> NDArray[np.float64]:
+    """Give the (3, 3) matrix linear RGB → XYZ (D50)."""
+    columns = [struct.unpack_from(">3i", tags[name], 8) for name in (b"rXYZ", b"gXYZ", b"bXYZ")]
+    return np.array(columns, dtype=np.float64).T / 65536
+
+
+def _curve(tag: bytes) -> FloatPixels:
+    """Sample a curve tag at 4097 even steps, fine enough for 16 bits of gamma-coded values."""
+    x = np.linspace(0, 1, 4097)
+    if tag[:4] == b"curv":
+        count = struct.unpack_from(">I", tag, 8)[0]
+        if count > 1:
+            table = np.array(struct.unpack_from(f">{count}H", tag, 12)) / 65535
+            return np.interp(x, np.linspace(0, 1, count), table).astype(np.float32)
+        gamma = struct.unpack_from(">H", tag, 12)[0] / 256 if count else 1.0
+        return (x**gamma).astype(np.float32)
+    kind = struct.unpack_from(">H", tag, 8)[0]
+    length = (1, 3, 4, 5, 7)[kind]
+    g, a, b, c, d, e, f = (*(value / 65536 for value in struct.unpack_from(f">{length}i", tag, 12)), *[0.0] * 7)[:7]
+    if kind == 0:
+        return (x**g).astype(np.float32)
+    if kind in (1, 2):  # the curve joins its flat part where a·x + b = 0
+        c, d, e, f = 0.0, -b / a, c, c
+    power = np.maximum(a * x + b, 0) ** g + e
+    return np.where(x >= d, power, c * x + f).astype(np.float32)
+
+
+def _encode_srgb(linear: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the sRGB code of linear light in [0, 1]. Source: IEC 61966-2-1."""
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)

@@ -1,0 +1,273 @@
+"""Open a picture file safely: identify it by content, refuse in words what is unsafe or broken, give its samples."""
+
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from .errors import PhotoError
+
+if TYPE_CHECKING:
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
+"""The Pillow plug-ins that may look at a client's file; the others (PostScript, WMF …) are kept away from it."""
+
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
+"""What Pillow's plug-ins raise on damaged files."""
+
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_AVIF_BRANDS = (b"avif", b"avis")
+
+_STRANGERS = (
+    (b"%PDF", "a PDF"),
+    (b"8BPS", "a Photoshop document"),
+    (b"<svg", "an SVG drawing"),
+    (b"<!doc", "a web page"),
+    (b"<html", "a web page"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"FUJIFILM", "a camera raw file"),
+    (b"IIU\x00", "a camera raw file"),
+)
+"""First bytes of files that people take for photos, for a better message."""
+
+_GREY_MODES = frozenset({"1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I"})
+
+_pillow_lock = threading.RLock()
+
+
+@dataclass(frozen=True, eq=False)
+class StoredPicture:
+    """The samples of a picture file, turned upright, before any change of colour.
+
+    Attributes:
+        image: the picture at 8 bits in one of Pillow's modes, loaded; None if `samples` holds it.
+        samples: (H, W, 1|3|4) uint16, R, G, B, A; None if `image` holds it.
+        grey: whether the file stores grey only.
+        format: "JPEG", "PNG" …; "MPO" and "HEIF" as well.
+        icc: the embedded colour profile.
+        exif: the EXIF block as stored, with its opening "Exif" word.
+        dpi: (x, y) dots per inch, as seen upright.
+        notes: what a user should know about the reading.
+    """
+
+    image: Image.Image | None
+    samples: NDArray[np.uint16] | None
+    grey: bool
+    format: str
+    icc: bytes | None
+    exif: bytes | None
+    dpi: tuple[float, float] | None
+    notes: tuple[str, ...]
+
+
+def open_picture(path: Path, max_pixels: int) -> StoredPicture:
+    """Read the samples of a picture file and turn them upright.
+
+    Raises:
+        PhotoError: if there is no such file, it is empty, no picture, damaged, cut short, or has more than
+            `max_pixels` pixels (checked before anything is decoded).
+    """
+    head = _read_head(path)
+    with _strict_pillow(), _translate_errors(path, head):
+        image = _open_heif(path) if _is_heif(head) else _open_pillow(path)
+        with image:
+            _check_size(path, image.size, max_pixels)
+            notes = _first_frame_note(image)
+            grey = image.mode in _GREY_MODES or (image.format == "PNG" and head[25] in (0, 4))  # IHDR colour type
+            if _bits_per_sample(image, head) == 16:
+                samples = _decode_16bit(path, image)
+                if samples is not None:
+                    return _describe(image, None, samples, grey, notes)
+                notes = (*notes, "this kind of 16-bit file is read at 8 bits per channel")
+            image.load()
+            return _describe(image, image, None, grey, notes)
+
+
+def _read_head(path: Path) -> bytes:
+    """Give the first bytes of a file that exists and is not empty."""
+    if path.is_dir():
+        raise PhotoError(f'"{path}" is a folder, expected a picture file.')
+    try:
+        with path.open("rb") as file:
+            head = file.read(32)
+    except FileNotFoundError as error:
+        raise PhotoError(f'"{path}" does not exist.') from error
+    except OSError as error:
+        raise PhotoError(f'"{path}" cannot be opened: {error.strerror or error}.') from error
+    if not head:
+        raise PhotoError(f'"{path}" is empty (0 bytes). Copy it again from its source.')
+    return head
+
+
+@contextmanager
+def _strict_pillow() -> Iterator[None]:
+    """Let Pillow report cut files, and leave the size check to us, whatever the host program set; then set it back."""
+    with _pillow_lock:
+        host = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
+        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = False, None
+        try:
+            yield
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = host
+
+
+@contextmanager
+def _translate_errors(path: Path, head: bytes) -> Iterator[None]:
+    """Turn what Pillow raises into a `PhotoError` that names the file and the cause."""
+    try:
+        yield
+    except UnidentifiedImageError as error:
+        raise PhotoError(f'"{path}" {_why_unknown(head)}.') from error
+    except _BROKEN as error:
+        raise PhotoError(f'"{path}" is damaged or cut short: {error}. Ask for the file again.') from error
+
+
+def _why_unknown(head: bytes) -> str:
+    if head[4:8] == b"ftyp" and head[8:12] in _AVIF_BRANDS:
+        return "is an AVIF photo, which this Pillow cannot read: pip install -U pillow (11.3 or newer)"
+    for start, what in _STRANGERS:
+        if head.lower().startswith(start.lower()):
+            return f"is {what}, not a photo: save it as JPEG, PNG or TIFF first"
+    return (
+        "is not a picture this program can read, or its beginning is damaged "
+        "(read are JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, HEIC)"
+    )
+
+
+def _is_heif(head: bytes) -> bool:
+    return head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS
+
+
+def _open_pillow(path: Path) -> Image.Image:
+    Image.init()
+    return Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN])
+
+
+def _open_heif(path: Path) -> Image.Image:
+    try:
+        from pillow_heif import open_heif
+    except ImportError as error:
+        raise PhotoError(
+            f'"{path}" is a HEIC photo: reading it needs the package pillow-heif (pip install pillow-heif).'
+        ) from error
+    image: Image.Image = open_heif(path).to_pillow()
+    image.format = "HEIF"
+    return image
+
+
+def _check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise PhotoError(f'"{path}" has no pixels ({width} × {height}).')
+    if width * height > max_pixels:
+        raise PhotoError(
+            f'"{path}" says it has {width} × {height} pixels, more than the {max_pixels / 1e6:.0f} million allowed: '
+            "a decompression bomb, or a picture to be made smaller first."
+        )
+
+
+def _first_frame_note(image: Image.Image) -> tuple[str, ...]:
+    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    return (f"only the first of {frames} pictures in the file is read",) if frames > 1 else ()
+
+
+def _bits_per_sample(image: Image.Image, head: bytes) -> int:
+    if image.format == "PNG":
+        return head[24]  # IHDR, PNG specification 11.2.1
+    if image.format == "TIFF":
+        return int(max(_tiff_tags(image).get(258, (1,))))
+    return 8
+
+
+def _tiff_tags(image: Image.Image) -> "ImageFileDirectory_v2":
+    tags: ImageFileDirectory_v2 = image.tag_v2  # type: ignore[attr-defined]
+    return tags
+
+
+def _decode_16bit(path: Path, image: Image.Image) -> NDArray[np.uint16] | None:
+    """Decode with OpenCV, which keeps all 16 bits where Pillow keeps 8; None if OpenCV cannot be trusted with it."""
+    if image.format == "TIFF" and not _is_plain_tiff(image):
+        return None
+    if image.format == "PNG":
+        with Image.open(path, formats=["PNG"]) as check:
+            check.verify()
+    decoded = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    if decoded is None or decoded.dtype != np.uint16 or decoded.shape[:2] != image.size[::-1]:
+        if image.format == "PNG":
+            raise PhotoError(f'"{path}" is damaged: its 16-bit samples cannot be decoded. Ask for the file again.')
+        return None
+    samples: NDArray[np.uint16] = decoded.view(np.uint16)
+    if samples.ndim == 2:
+        return samples[:, :, None]
+    return samples[:, :, [2, 1, 0, 3][: samples.shape[2]]]
+
+
+def _is_plain_tiff(image: Image.Image) -> bool:
+    """Whether a 16-bit TIFF is grey (black is 0) or RGB, whole numbers, with at most a plain alpha channel."""
+    tags = _tiff_tags(image)
+    photometric, channels = tags.get(262), tags.get(277, 1)
+    whole_numbers = set(tags.get(339, (1,))) == {1}
+    plain_alpha = channels < 4 or tags.get(338) == (2,)
+    return whole_numbers and plain_alpha and (photometric, channels) in ((1, 1), (2, 3), (2, 4))
+
+
+def _describe(
+    image: Image.Image,
+    loaded: Image.Image | None,
+    samples: NDArray[np.uint16] | None,
+    grey: bool,
+    notes: tuple[str, ...],
+) -> StoredPicture:
+    exif = image.getexif()
+    orientation = int(exif.get(274, 1) or 1)
+    dpi = _dpi(image)
+    if dpi is not None and orientation in (5, 6, 7, 8):
+        dpi = dpi[::-1]
+    block = image.info.get("exif") or (exif.tobytes() if len(exif) else None)
+    if loaded is not None and orientation in range(2, 9):
+        loaded = ImageOps.exif_transpose(loaded)
+    if samples is not None:
+        samples = turn_upright(samples, orientation)
+    return StoredPicture(
+        image=loaded,
+        samples=samples,
+        grey=grey,
+        format=image.format or "",
+        icc=image.info.get("icc_profile") or None,
+        exif=block,
+        dpi=dpi,
+        notes=notes,
+    )
+
+
+def turn_upright(samples: NDArray[np.uint16], orientation: int) -> NDArray[np.uint16]:
+    """Turn a stored (H, W, C) array the way its EXIF orientation asks; a view, no copy.
+
+    Source: EXIF 2.32 (CIPA DC-008), tag 0x0112: which side of the scene row 0 and column 0 are.
+    """
+    if orientation in (5, 6, 7, 8):  # row 0 is the scene's left or right side
+        samples = samples.transpose(1, 0, 2)
+    flip_x = orientation in (2, 3, 6, 7)
+    flip_y = orientation in (3, 4, 7, 8)
+    return samples[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
+
+
+def _dpi(image: Image.Image) -> tuple[float, float] | None:
+    """Give the stored resolution; the fractions in the EXIF where the format's own whole numbers only come near."""
+    exif = image.getexif()
+    per_inch = 2.54 if exif.get(296, 2) == 3 else 1.0
+    in_exif = float(exif.get(282, 0)) * per_inch, float(exif.get(283, 0)) * per_inch
+    x, y = (float(value) for value in image.info.get("dpi") or in_exif)
+    if abs(in_exif[0] - x) < 0.02 and in_exif[1] > 1:  # a PNG's half pixel per metre is 0.0127 dpi
+        x, y = in_exif
+    return (x, y) if min(x, y) > 1 and max(x, y) < 1e5 else None
