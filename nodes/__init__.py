@@ -1,0 +1,36 @@
+"""The extension: the list of nodes is the table of contents of the pack."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from . import host
+from .detect import DetectAlignFaces
+from .load import LoadFaceDetector, LoadRestorer
+from .paste import PasteFaces
+from .portrait import RestorePortrait
+from .restore import RestoreFaces
+from .sample import SamplePortrait
+
+
+class GpenPortrait(ComfyExtension):
+    """What ComfyUI loads."""
+
+    async def on_load(self) -> None:
+        """Make the model folders known to ComfyUI."""
+        host.register_model_folders()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """Give the nodes in the order in which a portrait passes through them."""
+        return [
+            RestorePortrait,
+            LoadRestorer,
+            LoadFaceDetector,
+            DetectAlignFaces,
+            RestoreFaces,
+            PasteFaces,
+            SamplePortrait,
+        ]
+
+
+async def comfy_entrypoint() -> GpenPortrait:
+    """Give ComfyUI the extension."""
+    return GpenPortrait()

@@ -1,0 +1,205 @@
+"""All of ComfyUI that the nodes use: model folders, where networks live, progress and cancelling."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+import comfy.model_management as management
+import comfy.model_patcher
+import comfy.utils
+import folder_paths
+import torch
+
+from .convert import to_preview
+
+logger = logging.getLogger(__name__)
+
+RESTORER_FOLDERS = ("gpen", "facerestore_models")
+DETECTOR_FOLDERS = ("facedetection",)
+PARSER_FOLDERS = ("facedetection", "face_parsing")
+_EXTENSIONS = (".safetensors", ".pth", ".pt", ".ckpt")
+_PREVIEW_PX = 512
+_STEPS = 1000
+
+
+class Model(Protocol):
+    """A core model: a network with what one must know to call it."""
+
+    @property
+    def network(self) -> torch.nn.Module:
+        """The module whose weights ComfyUI places."""
+
+    def to(self, device: torch.device) -> "Model":
+        """Move the network in place."""
+
+
+ModelT = TypeVar("ModelT", bound=Model)
+
+
+@dataclass(frozen=True, eq=False)
+class Hosted(Generic[ModelT]):
+    """A core model whose weights ComfyUI places, counts and evicts.
+
+    Attributes:
+        model: the core's model.
+        patcher: ComfyUI's handle on it; ComfyUI holds it only weakly, so this object keeps both alive.
+        stays: whether the weights may stay on the GPU after a run, until ComfyUI wants the space.
+    """
+
+    model: ModelT
+    patcher: comfy.model_patcher.ModelPatcher
+    stays: bool
+
+
+@dataclass(frozen=True)
+class _Key:
+    kind: str
+    path: Path | None
+    file: tuple[int, int]
+    dtype: torch.dtype
+    stays: bool
+
+
+_held: dict[_Key, Hosted] = {}
+
+
+def register_model_folders() -> None:
+    """Make the folders for weights known to ComfyUI, beside what extra_model_paths.yaml says."""
+    for name in dict.fromkeys((*RESTORER_FOLDERS, *DETECTOR_FOLDERS, *PARSER_FOLDERS)):
+        folder_paths.add_model_folder_path(name, str(Path(folder_paths.models_dir) / name))
+        extensions = folder_paths.folder_names_and_paths[name][1]
+        if isinstance(extensions, set):  # another pack may have registered a list of its own
+            extensions.update(_EXTENSIONS)
+
+
+def weight_files(folders: tuple[str, ...]) -> dict[str, Path]:
+    """Find the weights in model folders: name in the menu -> path; the first folder that has a name wins."""
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for name in folder_paths.get_filename_list(folder):
+            path = folder_paths.get_full_path(folder, name)
+            if name.lower().endswith(_EXTENSIONS) and path is not None:
+                found.setdefault(name, Path(path))
+    return found
+
+
+def hosted(
+    kind: str,
+    load: Callable[..., ModelT],
+    path: Path | None,
+    dtype: torch.dtype = torch.float32,
+    stays: bool = False,
+) -> Hosted[ModelT]:
+    """Load a model and put it under ComfyUI's care, or give the one that is held already.
+
+    A file that changed under the same name is loaded anew, and so is another type or policy.
+
+    Args:
+        kind: keeps models of different kinds apart.
+        load: the core's function; takes the path, `device` and `dtype`.
+        path: the weights; None for the embedded ones.
+        dtype: what to compute in.
+        stays: whether the weights may stay on the GPU between runs.
+    """
+    key = _Key(kind, path, file_identity(path), dtype, stays)
+    if key not in _held:
+        for stale in [other for other in _held if (other.kind, other.path) == (kind, path)]:
+            del _held[stale]
+        offload = management.unet_offload_device()
+        model = load(path, device=offload, dtype=dtype)
+        patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+        patcher = patcher_class(model.network, load_device=management.get_torch_device(), offload_device=offload)
+        _held[key] = Hosted(model, patcher, stays)
+    return _held[key]
+
+
+def file_identity(path: Path | None) -> tuple[int, int]:
+    """Tell a file from another under the same name: size and time of change; (0, 0) for the embedded weights."""
+    if path is None or not path.is_file():
+        return (0, 0)
+    status = path.stat()
+    return (status.st_size, status.st_mtime_ns)
+
+
+@contextmanager
+def on_device(*models: Hosted, activation_bytes: int = 0) -> Iterator[None]:
+    """Have the weights of `models` on the compute device inside the block.
+
+    ComfyUI makes room by evicting others. Afterwards models that do not stay leave the device.
+    """
+    patchers = [one.patcher for one in models]
+    management.load_models_gpu(patchers, memory_required=activation_bytes, force_full_load=True)
+    for one in models:
+        one.model.to(device=one.patcher.load_device)
+    try:
+        yield
+    finally:
+        for one in models:
+            if not one.stays:
+                unload(one)
+
+
+def unload(model: Hosted) -> None:
+    """Take a model off the compute device and off ComfyUI's list."""
+    for entry in [entry for entry in management.current_loaded_models if entry.model is model.patcher]:
+        entry.model_unload()
+        management.current_loaded_models.remove(entry)
+    model.model.to(device=model.patcher.offload_device)
+    management.soft_empty_cache()
+
+
+def release_models() -> int:
+    """Let go of every model this pack holds for later; gives how many there were."""
+    count = len(_held)
+    for model in _held.values():
+        unload(model)
+    _held.clear()
+    return count
+
+
+def unload_everything() -> None:
+    """Ask ComfyUI to take every model of every pack off the device."""
+    management.unload_all_models()
+    management.soft_empty_cache()
+
+
+def to_output(tensor: torch.Tensor) -> torch.Tensor:
+    """Put a result where ComfyUI wants results to be."""
+    return tensor.to(management.intermediate_device())
+
+
+class NodeProgress:
+    """The core's progress, shown on the running node; one phase of several if `count` is more than 1.
+
+    Args:
+        index: which of the phases this is, from 0.
+        count: how many phases the bar is made of.
+    """
+
+    def __init__(self, index: int = 0, count: int = 1) -> None:
+        self._bar = comfy.utils.ProgressBar(_STEPS)
+        self._index = index
+        self._count = count
+        self._total = 1
+        self._done = 0
+
+    def start(self, total: int, label: str) -> None:
+        """Begin a phase of `total` units."""
+        self._total = max(total, 1)
+        self._done = 0
+        self.check_cancelled()
+
+    def advance(self, units: int = 1, preview: torch.Tensor | None = None) -> None:
+        """Move the bar, and show `preview`, (3, H, W) sRGB in [0, 1], on the node."""
+        self._done = min(self._done + units, self._total)
+        value = round(_STEPS * (self._index + self._done / self._total) / self._count)
+        picture = None if preview is None else ("JPEG", to_preview(preview), _PREVIEW_PX)
+        self._bar.update_absolute(value, _STEPS, picture)
+        self.check_cancelled()
+
+    def check_cancelled(self) -> None:
+        """Raise ComfyUI's own exception if the user pressed cancel."""
+        management.throw_exception_if_processing_interrupted()

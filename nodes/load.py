@@ -1,0 +1,89 @@
+"""Load Restorer and Load Face Detector."""
+
+from comfy_api.latest import io
+
+from . import host, sockets
+
+_STAYS = {"free the GPU": False, "stay on the GPU": True}
+
+
+def _after_run_menu() -> io.Combo.Input:
+    return io.Combo.Input(
+        "after_run",
+        options=list(_STAYS),
+        default="free the GPU",
+        tooltip=(
+            "Where the weights go after each run: off the GPU, so that nothing of ours stays there, or left on it for "
+            "the next run until ComfyUI wants the space."
+        ),
+        extra_dict=sockets.ADVANCED,
+    )
+
+
+class LoadRestorer(io.ComfyNode):
+    """Loads the network that redraws faces."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Declare the node."""
+        return io.Schema(
+            node_id="GPEN_LoadRestorer",
+            display_name="Load Restorer (GPEN)",
+            category=sockets.CATEGORY,
+            description=(
+                "Loads a GPEN network. Its size, its width and the face template it needs are read from the file. "
+                "The embedded network needs no download."
+            ),
+            inputs=[
+                sockets.restorer_menu(),
+                io.Combo.Input(
+                    "precision",
+                    options=list(sockets.PRECISION),
+                    default=next(iter(sockets.PRECISION)),
+                    tooltip="What the network computes in. Half precision saves memory; on overflow fp32 steps in.",
+                    extra_dict=sockets.ADVANCED,
+                ),
+                _after_run_menu(),
+            ],
+            outputs=[sockets.RestorerSocket.Output("restorer", tooltip="For Detect & Align Faces and Restore Faces.")],
+            **sockets.search_aliases("GPEN", "face restore model", "load GPEN"),
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, model: str, **_: object) -> object:
+        """Load again when the file was exchanged under its name."""
+        return host.file_identity(sockets.restorer_path(model))
+
+    @classmethod
+    def execute(cls, model: str, precision: str, after_run: str) -> io.NodeOutput:
+        """Load the restorer."""
+        return io.NodeOutput(sockets.hosted_restorer(model, sockets.PRECISION[precision], _STAYS[after_run]))
+
+
+class LoadFaceDetector(io.ComfyNode):
+    """Loads the network that finds faces."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Declare the node."""
+        return io.Schema(
+            node_id="GPEN_LoadFaceDetector",
+            display_name="Load Face Detector (GPEN)",
+            category=sockets.CATEGORY,
+            description=(
+                "Loads a RetinaFace. The embedded one needs no download; others come from models/facedetection."
+            ),
+            inputs=[sockets.detector_menu("model"), _after_run_menu()],
+            outputs=[sockets.DetectorSocket.Output("detector", tooltip="For Detect & Align Faces.")],
+            **sockets.search_aliases("RetinaFace", "face detection model"),
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, model: str, **_: object) -> object:
+        """Load again when the file was exchanged under its name."""
+        return host.file_identity(sockets.detector_path(model))
+
+    @classmethod
+    def execute(cls, model: str, after_run: str) -> io.NodeOutput:
+        """Load the detector."""
+        return io.NodeOutput(sockets.hosted_detector(model, _STAYS[after_run]))

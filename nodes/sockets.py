@@ -1,0 +1,258 @@
+"""The pack's own socket types, and the inputs that several nodes share."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
+
+from ..gpen_core.masks import MaskArea
+from ..gpen_core.models.descriptor import Restorer
+from ..gpen_core.models.faceparsing import FaceParser, load_face_parser
+from ..gpen_core.models.load import load_restorer
+from ..gpen_core.models.retinaface import FaceDetector, load_detector
+from ..gpen_core.pipeline import NoFaceChoice
+from ..gpen_core.types import Face, FaceCrop
+from . import convert, host
+
+CATEGORY = "GPEN Portrait"
+
+RestorerSocket = io.Custom("GPEN_MODEL")
+DetectorSocket = io.Custom("GPEN_FACE_DETECTOR")
+FacesSocket = io.Custom("GPEN_FACES")
+BoxesSocket = io.Custom("BOUNDING_BOX")
+
+EMBEDDED_RESTORER = "GPEN small 256 (embedded)"
+EMBEDDED_DETECTOR = "RetinaFace MobileNet (embedded)"
+FACE_MESH = "face mesh (embedded)"
+
+NO_FACE: dict[str, NoFaceChoice] = {
+    "pass the photo on": "keep",
+    "treat the whole picture as a face": "whole",
+    "stop with an error": "stop",
+}
+AREAS: dict[str, MaskArea] = {"head with hair": "head", "face only": "face"}
+PRECISION: dict[str, torch.dtype] = {
+    "fp32 (best)": torch.float32,
+    "bf16 (half the memory)": torch.bfloat16,
+    "fp16 (half the memory)": torch.float16,
+}
+
+ADVANCED: dict[str, Any] = {"advanced": True}
+"""For `extra_dict`: front ends that know it fold the input away; the others show it."""
+
+
+@dataclass(frozen=True, eq=False)
+class FaceSet:
+    """The value of a GPEN_FACES socket: the faces of a batch of pictures on their way through the steps.
+
+    Attributes:
+        found: every detected face of each picture, largest first.
+        crops: those that are worked on, cut out and upright; their `image_index` says which picture they belong to.
+        whole: pictures in which no face was found and which stand as a face themselves.
+    """
+
+    found: tuple[tuple[Face, ...], ...]
+    crops: tuple[FaceCrop, ...]
+    whole: frozenset[int] = frozenset()
+
+
+def search_aliases(*words: str) -> dict[str, Any]:
+    """Give other names to find a node by, for the versions of ComfyUI that know them (0.11.0 and later)."""
+    known = {field.name for field in fields(io.Schema)}
+    return {"search_aliases": list(words)} if "search_aliases" in known else {}
+
+
+def restorer_menu() -> io.Combo.Input:
+    """Make the menu of restorers: the embedded one first, then the files of the model folders."""
+    return io.Combo.Input(
+        "model",
+        options=[EMBEDDED_RESTORER, *host.weight_files(host.RESTORER_FOLDERS)],
+        default=EMBEDDED_RESTORER,
+        tooltip=(
+            "The network that redraws the faces. The embedded one is small and quick and works at once; the published "
+            "GPEN files are far better: put them into models/gpen or models/facerestore_models and press R."
+        ),
+    )
+
+
+def detector_menu(input_id: str, *, advanced: bool = False) -> io.Combo.Input:
+    """Make the menu of face detectors: the embedded one first, then the files of models/facedetection."""
+    return io.Combo.Input(
+        input_id,
+        options=[EMBEDDED_DETECTOR, *host.weight_files(host.DETECTOR_FOLDERS)],
+        default=EMBEDDED_DETECTOR,
+        tooltip=(
+            "The network that finds the faces. The embedded one serves almost every portrait; "
+            "detection_Resnet50_Final.pth in models/facedetection is slower and misses fewer faces in crowds."
+        ),
+        extra_dict=ADVANCED if advanced else None,
+    )
+
+
+def parser_menu() -> io.Combo.Input:
+    """Make the menu of what draws the masks: the embedded face mesh first, then face parsing files."""
+    return io.Combo.Input(
+        "parser",
+        options=[FACE_MESH, *host.weight_files(host.PARSER_FOLDERS)],
+        default=FACE_MESH,
+        tooltip=(
+            "What draws the edge of the restored part: the embedded face mesh, or a face parsing network "
+            "(parsing_parsenet.pth or parsing_bisenet.pth in models/facedetection), which follows hair and hats."
+        ),
+        extra_dict=ADVANCED,
+    )
+
+
+def area_menu() -> io.Combo.Input:
+    """Make the menu of how far a restored face reaches."""
+    return io.Combo.Input(
+        "area",
+        options=list(AREAS),
+        default=next(iter(AREAS)),
+        tooltip="How far the restored part reaches: the whole head with its hair, or the face alone.",
+    )
+
+
+def no_face_menu() -> io.Combo.Input:
+    """Make the menu of what happens to a photo without a face."""
+    return io.Combo.Input(
+        "no_face",
+        options=list(NO_FACE),
+        default=next(iter(NO_FACE)),
+        tooltip=(
+            "What to do with a picture in which no face is found: pass it on unchanged (the report says so), take the "
+            "whole picture for one upright face (for crops made elsewhere), or stop the run with an error."
+        ),
+    )
+
+
+def min_score_input() -> io.Float.Input:
+    """Make the input for the least confidence of the detector."""
+    return io.Float.Input(
+        "min_score",
+        default=0.8,
+        min=0.05,
+        max=0.99,
+        step=0.01,
+        tooltip="How sure the detector must be that something is a face. Lower it for hidden or drawn faces.",
+        extra_dict=ADVANCED,
+    )
+
+
+def smallest_face_input() -> io.Int.Input:
+    """Make the input for the least size of faces that are worked on."""
+    return io.Int.Input(
+        "smallest_face_px",
+        default=16,
+        min=0,
+        max=4096,
+        tooltip=(
+            "Faces whose box is narrower than this many pixels are left as they are: "
+            "so few pixels do not say who the person is. Raise it to leave people in the background alone."
+        ),
+        extra_dict=ADVANCED,
+    )
+
+
+def batch_size_input() -> io.Int.Input:
+    """Make the input for how many faces run at once."""
+    return io.Int.Input(
+        "faces_at_once",
+        default=4,
+        min=1,
+        max=64,
+        tooltip="How many faces go through the network at once. Halves itself when the memory runs out.",
+        extra_dict=ADVANCED,
+    )
+
+
+def strength_input() -> io.Float.Input:
+    """Make the input for the share of the restored face."""
+    return io.Float.Input(
+        "strength",
+        default=1.0,
+        min=0.0,
+        max=1.0,
+        step=0.05,
+        tooltip="How much of the restored face shows: 1 is all of it, 0 leaves the photo as it was.",
+    )
+
+
+def keep_detail_input() -> io.Float.Input:
+    """Make the input for the detail that comes from the photo."""
+    return io.Float.Input(
+        "keep_detail",
+        default=1.0,
+        min=0.0,
+        max=1.0,
+        step=0.05,
+        tooltip=(
+            "For faces larger than the network works at: how much of the photo's own fine detail is kept, so that a "
+            "good large face never becomes softer. It does nothing to small faces."
+        ),
+        extra_dict=ADVANCED,
+    )
+
+
+def restorer_path(name: str) -> Path | None:
+    """Find the file behind a name of the restorer menu; None for the embedded one."""
+    return None if name == EMBEDDED_RESTORER else host.weight_files(host.RESTORER_FOLDERS)[name]
+
+
+def detector_path(name: str) -> Path | None:
+    """Find the file behind a name of the detector menu; None for the embedded one."""
+    return None if name == EMBEDDED_DETECTOR else host.weight_files(host.DETECTOR_FOLDERS)[name]
+
+
+def parser_path(name: str) -> Path | None:
+    """Find the file behind a name of the parser menu; None for the embedded face mesh."""
+    return None if name == FACE_MESH else host.weight_files(host.PARSER_FOLDERS)[name]
+
+
+@contextmanager
+def parser_on_device(name: str) -> Iterator[FaceParser | None]:
+    """Give the face parser of a menu entry, ready to run inside the block; None for the embedded face mesh."""
+    path = parser_path(name)
+    if path is None:
+        yield None
+        return
+    parser = host.hosted("parser", load_face_parser, path)
+    with host.on_device(parser):
+        yield parser.model
+
+
+def hosted_restorer(
+    name: str = EMBEDDED_RESTORER, dtype: torch.dtype = torch.float32, stays: bool = False
+) -> host.Hosted[Restorer]:
+    """Give the restorer of a menu entry."""
+    return host.hosted("restorer", load_restorer, restorer_path(name), dtype, stays)
+
+
+def hosted_detector(name: str = EMBEDDED_DETECTOR, stays: bool = False) -> host.Hosted[FaceDetector]:
+    """Give the detector of a menu entry."""
+    return host.hosted("detector", load_detector, detector_path(name), torch.float32, stays)
+
+
+def activation_bytes(restorer: Restorer, faces: int) -> int:
+    """Estimate the working memory of a restorer beside its weights.
+
+    The widest maps are those of full size: about a dozen of them live at once, with the encoder's features.
+    """
+    return 12 * faces * restorer.size**2 * restorer.spec.channels[-1] * restorer.dtype.itemsize
+
+
+def crop_images(faces: FaceSet) -> torch.Tensor | ExecutionBlocker:
+    """Make an IMAGE of the crops; with no face at all, what lies behind the output does not run."""
+    if not faces.crops:
+        return ExecutionBlocker(None)
+    return host.to_output(convert.to_image([crop.pixels for crop in faces.crops]))
+
+
+def faces_of(crops: Sequence[FaceCrop], index: int) -> list[FaceCrop]:
+    """Pick the crops that belong to one picture of a batch."""
+    return [crop for crop in crops if crop.image_index == index]
