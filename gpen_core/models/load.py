@@ -1,26 +1,24 @@
-"""Weights files: read them safely and make restorers of them."""
+"""Make restorers of weights files."""
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..errors import UnsupportedWeightsError, WeightsNotFoundError
+from ..errors import UnsupportedWeightsError
 from ..types import TemplateName
 from .descriptor import Restorer
 from .registry import describe_foreign, find_architecture
+from .state_dict import read_layout, read_metadata, read_state_dict
+
+__all__ = ["EMBEDDED_RESTORER", "GPEN_FOLDERS", "load_restorer", "read_metadata", "read_state_dict"]
 
 EMBEDDED_RESTORER = Path(__file__).parent.parent / "weights" / "gpen_small_256.safetensors"
 """The restorer that comes with the package."""
 
 GPEN_FOLDERS = "GPEN files belong in models/gpen or models/facerestore_models"
-
-_PICKLE_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
-_WRAPPERS = ("g_ema", "params_ema", "params", "state_dict", "model_state_dict", "model")
 
 
 def load_restorer(
@@ -38,16 +36,21 @@ def load_restorer(
         UnsupportedWeightsError: if the file holds anything but a whole restorer.
     """
     path = EMBEDDED_RESTORER if source is None else Path(source)
-    state_dict = read_state_dict(path)
-    architecture = find_architecture(state_dict)
+    layout = read_layout(path)  # what does not fit is refused before a gigabyte of it is read
+    architecture = find_architecture(layout)
     if architecture is None:
         raise UnsupportedWeightsError(
-            f'"{path.name}" is not a restorer this pack knows: {describe_foreign(state_dict)}. {GPEN_FOLDERS}.'
+            f'"{path.name}" is not a restorer this pack knows: {describe_foreign(layout)}. {GPEN_FOLDERS}.'
         )
-    spec = architecture.read_spec(state_dict)
+    try:
+        spec = architecture.read_spec(layout)
+    except UnsupportedWeightsError as error:
+        raise UnsupportedWeightsError(f'"{path.name}" is {error}. {GPEN_FOLDERS}.') from error
     with torch.device("meta"):
         network = architecture.build(spec)
-    _check_tensors(path, state_dict, network.state_dict())
+    _check_tensors(path, layout, network.state_dict())
+    state_dict = read_state_dict(path)
+    _check_tensors(path, state_dict, network.state_dict())  # the file may have been exchanged in between
     network.load_state_dict({key: value.to(dtype) for key, value in state_dict.items()}, strict=True, assign=True)
     network.requires_grad_(False).eval().to(device)
     record = read_metadata(path)
@@ -60,73 +63,6 @@ def load_restorer(
         source=path,
         task=record.get("task", "restore"),
     )
-
-
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Read the tensors of a weights file without running anything it holds.
-
-    The dict may stand bare or under `g_ema`, `params_ema`, `params`, `state_dict` or `model`; the prefix `module.`
-    of multi-GPU training is taken off.
-
-    Raises:
-        WeightsNotFoundError: if there is no such file.
-        UnsupportedWeightsError: if it is of another format, damaged, or holds more than tensors.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsNotFoundError(f'there is no weights file "{path}". {GPEN_FOLDERS}.')
-    if path.suffix == ".safetensors":
-        content: object = _read_safetensors(path)
-    elif path.suffix in _PICKLE_SUFFIXES:
-        content = _read_pickle(path)
-    else:
-        expected = ", ".join((".safetensors", *_PICKLE_SUFFIXES))
-        raise UnsupportedWeightsError(f'"{path.name}": expected a weights file ({expected}), got "{path.suffix}"')
-    return _unwrap(path, content)
-
-
-def read_metadata(path: str | Path) -> dict[str, str]:
-    """Read the record a .safetensors file carries about itself; empty for every other format."""
-    path = Path(path)
-    if path.suffix != ".safetensors":
-        return {}
-    with safe_open(path, framework="pt") as file:
-        return dict(file.metadata() or {})
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no dict)
-    except SafetensorError as error:
-        raise UnsupportedWeightsError(f'"{path.name}" is damaged or no safetensors file: {error}') from error
-
-
-def _read_pickle(path: Path) -> object:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UnsupportedWeightsError(
-            f'"{path.name}" is not a plain file of tensors: it is no torch file, or it holds Python objects, '
-            "which could run code and are refused"
-        ) from error
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise UnsupportedWeightsError(f'"{path.name}" is damaged or cut short: {error}') from error
-
-
-def _unwrap(path: Path, content: object) -> dict[str, Tensor]:
-    if isinstance(content, Mapping):
-        for wrapper in _WRAPPERS:
-            if isinstance(content.get(wrapper), Mapping):
-                return _unwrap(path, content[wrapper])
-    if not isinstance(content, Mapping) or not _all_tensors(content):
-        kind = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
-        raise UnsupportedWeightsError(f'"{path.name}" holds no state dict, but: {kind[:200]}')
-    return {str(key).removeprefix("module."): value for key, value in content.items()}
-
-
-def _all_tensors(content: Mapping[Any, Any]) -> bool:
-    return all(isinstance(value, Tensor) for value in content.values())
 
 
 def _check_tensors(path: Path, state_dict: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
