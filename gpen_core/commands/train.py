@@ -1,0 +1,54 @@
+"""The verb `train`: train a small GPEN generator on a folder of aligned faces."""
+
+import argparse
+from pathlib import Path
+
+HELP = "train a small GPEN generator on a folder of aligned faces"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's options."""
+    parser.add_argument("--data", type=Path, required=True, help="folder of aligned faces, with or without a margin")
+    parser.add_argument("--out", type=Path, default=Path("gpen-train"), help="folder for checkpoint, log and weights")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    parser.add_argument("--images", type=int, default=100_000, help="pictures to see in all (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=8, help="pictures per step (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=1e-2, help="highest learning rate (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=256, help="side of the faces in pixels (default: %(default)s)")
+    parser.add_argument("--style-dim", type=int, default=128, help="length of the style vector (default: %(default)s)")
+    parser.add_argument("--mlp", type=int, default=4, help="layers of the mapping network (default: %(default)s)")
+    parser.add_argument(
+        "--multiplier", type=int, default=1, help="channel multiplier from 64 px on (default: %(default)s)"
+    )
+    parser.add_argument("--narrow", type=float, default=0.25, help="width of all levels (default: %(default)s)")
+    parser.add_argument("--feature-weight", type=float, default=0.1, help="weight of the ImageNet feature loss")
+    parser.add_argument("--bf16", action="store_true", help="train in bfloat16 (for processors with AMX)")
+    parser.add_argument("--compile", action="store_true", help="compile the network: slow to start, faster afterwards")
+    parser.add_argument("--workers", type=int, default=1, help="processes that prepare pictures (default: %(default)s)")
+    parser.add_argument("--save-every", type=int, default=4_000, help="pictures between checkpoints")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order and degradation")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, and say where the weights are."""
+    from ..models.gpen import GpenSpec
+    from ..training.loop import train
+    from ..training.losses import LossWeights
+    from ..training.settings import TrainSettings
+
+    settings = TrainSettings(
+        data=args.data,
+        out=args.out,
+        spec=GpenSpec.published(args.size, args.style_dim, args.mlp, args.multiplier, args.narrow),
+        images=args.images,
+        batch_size=args.batch,
+        learning_rate=args.rate,
+        loss=LossWeights(feature=args.feature_weight),
+        precision="bfloat16" if args.bf16 else "float32",
+        compile=args.compile,
+        workers=args.workers,
+        save_every=args.save_every,
+        seed=args.seed,
+    )
+    print(f"wrote {train(settings, resume=args.resume)}")
+    return 0

@@ -1,0 +1,1 @@
+"""Training of GPEN generators on a folder of aligned faces."""

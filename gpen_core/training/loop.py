@@ -1,0 +1,126 @@
+"""The training loop: pairs in, better weights out, resumable at every checkpoint."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
+
+from ..progress import NoProgress, Progress
+from .data import FacePairs, find_faces
+from .export import export_generator
+from .losses import RestorationLoss
+from .settings import TrainSettings
+from .state import TrainState, save_state, start_state, update_average
+from .validate import ValidationSet, signed, validate, validation_set
+
+logger = logging.getLogger(__name__)
+
+EXPORT = "ema.safetensors"
+_LOWEST_RATE = 0.02
+_MAX_GRADIENT = 1.0
+
+
+def train(settings: TrainSettings, *, resume: bool = False, progress: Progress | None = None) -> Path:
+    """Train until `settings.images` pictures were seen; write checkpoint, log, contact sheets and weights on the way.
+
+    The same settings give the same weights, whether or not the run was interrupted at a checkpoint.
+
+    Returns:
+        The exported weights file.
+
+    Raises:
+        SettingsError: if the data folder is of no use, or the run's folder is taken.
+        MissingPackageError: if basicsr or the feature network is not installed.
+    """
+    progress = progress or NoProgress()
+    files = find_faces(settings.data)
+    state = start_state(settings, resume=resume)
+    faces = validation_set(files.validation, settings.spec.size, count=24)
+    step = _Stepper(settings, state)
+    progress.start(settings.images - state.images, "images")
+    saved = state.images
+    started = time.monotonic() - state.seconds
+    for poor, clear in _batches(settings, files.train, state.images):
+        progress.check_cancelled()
+        parts = step(signed(poor), signed(clear))
+        state.images += len(poor)
+        state.seconds = time.monotonic() - started
+        progress.advance(len(poor))
+        if state.images - saved >= settings.save_every or state.images >= settings.images:
+            saved = state.images
+            _report(settings, state, faces, parts)
+    return settings.out / EXPORT
+
+
+class _Stepper:
+    """One step of the optimiser, with what it needs at hand."""
+
+    def __init__(self, settings: TrainSettings, state: TrainState) -> None:
+        self.settings = settings
+        self.state = state
+        self.loss = RestorationLoss(settings.spec.size, settings.loss)
+        self.forward: Callable[[Tensor], Tensor] = torch.compile(state.network) if settings.compile else state.network
+
+    def __call__(self, poor: Tensor, clear: Tensor) -> dict[str, float]:
+        """Learn from one batch in [-1, 1]; give the parts of its loss."""
+        settings, state = self.settings, self.state
+        for group in state.optimizer.param_groups:
+            group["lr"] = learning_rate(settings, state.images)
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bfloat16"):
+            restored = self.forward(poor)
+        parts = self.loss(restored, clear, _window(settings, state.images))
+        state.optimizer.zero_grad()
+        parts["total"].backward()
+        nn.utils.clip_grad_norm_(state.network.parameters(), _MAX_GRADIENT)
+        state.optimizer.step()
+        decay = 0.5 ** (len(poor) / min(settings.ema_images, 1 + state.images / 4))
+        update_average(state.average, state.network, decay)
+        return {name: float(value.detach()) for name, value in parts.items()}
+
+
+def learning_rate(settings: TrainSettings, images: int) -> float:
+    """Rise in a straight line, then fall along half a cosine to a fiftieth."""
+    if images < settings.warm_up:
+        return settings.learning_rate * (images + settings.batch_size) / (settings.warm_up + settings.batch_size)
+    fallen = min(1.0, (images - settings.warm_up) / max(1, settings.images - settings.warm_up))
+    return settings.learning_rate * (_LOWEST_RATE + (1 - _LOWEST_RATE) * (1 + math.cos(math.pi * fallen)) / 2)
+
+
+def _window(settings: TrainSettings, images: int) -> tuple[int, int]:
+    """Choose where features are compared in this step; the middle more often than the border."""
+    room = settings.spec.size // 2
+    x, y = np.random.default_rng((settings.seed, images, 1)).triangular(0, 0.5, 1, 2) * room
+    return int(x), int(y)
+
+
+def _batches(settings: TrainSettings, files: tuple[Path, ...], start: int) -> Iterator[tuple[Tensor, Tensor]]:
+    pairs = FacePairs(files, settings.spec.size, settings.seed, settings.images, settings.degrade)
+    remaining = Subset(pairs, range(start, settings.images))
+    yield from DataLoader(
+        remaining,
+        batch_size=settings.batch_size,
+        num_workers=settings.workers,
+        drop_last=True,
+        prefetch_factor=6 if settings.workers else None,
+    )
+
+
+def _report(settings: TrainSettings, state: TrainState, faces: ValidationSet, parts: dict[str, float]) -> None:
+    """Save everything, measure, and add a line to the log."""
+    save_state(state, settings.out)
+    record = {"images": str(state.images), "hours": f"{state.seconds / 3600:.2f}", "spec": str(settings.spec)}
+    export_generator(state.average, settings.out / EXPORT, name=f"small {settings.spec}", record=record)
+    figures = validate(state.average, faces, settings.out / f"sheet_{state.images:07d}.png")
+    gains = " ".join(f"{name} {before:.2f}->{after:.2f}" for name, (before, after) in figures.items())
+    losses = " ".join(f"{name} {value:.4f}" for name, value in parts.items())
+    rate = learning_rate(settings, state.images)
+    line = f"{state.images} images {state.seconds:.0f} s rate {rate:.5f} | {losses} | PSNR {gains}"
+    logger.info("%s", line)
+    with (settings.out / "log.txt").open("a", encoding="utf8") as log:
+        log.write(line + "\n")

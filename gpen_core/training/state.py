@@ -1,0 +1,103 @@
+"""All that a training run must remember, and its checkpoint on disk."""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import SettingsError, UnsupportedWeightsError, WeightsNotFoundError
+from ..models.gpen import GpenGenerator
+from .initial import initial_generator
+from .settings import TrainSettings
+
+CHECKPOINT = "last.pth"
+
+
+@dataclass
+class TrainState:
+    """A run at one moment.
+
+    Attributes:
+        network: the generator being trained.
+        average: the exponential moving average of its weights, which is what gets exported.
+        optimizer: Adam with its moments.
+        images: pictures seen so far.
+        seconds: time spent training so far.
+    """
+
+    network: GpenGenerator
+    average: GpenGenerator
+    optimizer: torch.optim.Adam
+    images: int = 0
+    seconds: float = 0.0
+
+
+def new_state(settings: TrainSettings) -> TrainState:
+    """Begin a run from the identity-like initial weights."""
+    network = initial_generator(settings.spec, settings.seed)
+    average = copy.deepcopy(network).requires_grad_(False).eval()
+    optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
+    return TrainState(network, average, optimizer)
+
+
+def save_state(state: TrainState, folder: Path) -> Path:
+    """Write the checkpoint so that a crash at any moment leaves a whole one behind."""
+    content = {
+        "network": state.network.state_dict(),
+        "g_ema": state.average.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "images": state.images,
+        "seconds": state.seconds,
+    }
+    path = folder / CHECKPOINT
+    unfinished = path.with_suffix(".part")
+    torch.save(content, unfinished)
+    unfinished.replace(path)
+    return path
+
+
+def resume_state(settings: TrainSettings) -> TrainState:
+    """Read the checkpoint of the run's folder.
+
+    Raises:
+        WeightsNotFoundError: if there is none.
+        UnsupportedWeightsError: if it holds a generator of another shape.
+    """
+    path = settings.out / CHECKPOINT
+    if not path.is_file():
+        raise WeightsNotFoundError(f'there is no checkpoint "{path}" to resume; start without --resume')
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    state = new_state(settings)
+    try:
+        state.network.load_state_dict(content["network"])
+        state.average.load_state_dict(content["g_ema"])
+    except RuntimeError as error:
+        raise UnsupportedWeightsError(f'"{path}" was trained with another shape than {settings.spec}') from error
+    state.optimizer.load_state_dict(content["optimizer"])
+    state.images = int(content["images"])
+    state.seconds = float(content["seconds"])
+    return state
+
+
+def start_state(settings: TrainSettings, *, resume: bool) -> TrainState:
+    """Begin or resume a run.
+
+    Raises:
+        SettingsError: if a new run would overwrite the checkpoint of an old one.
+    """
+    settings.out.mkdir(parents=True, exist_ok=True)
+    if resume:
+        return resume_state(settings)
+    if (settings.out / CHECKPOINT).exists():
+        raise SettingsError(f'"{settings.out}" holds a checkpoint already; add --resume, or choose another folder')
+    return new_state(settings)
+
+
+def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the average towards the network: average = decay · average + (1 − decay) · network."""
+    with torch.no_grad():
+        for slow, fast in zip(average.parameters(), network.parameters(), strict=True):
+            slow.lerp_(fast, 1 - decay)
