@@ -74,8 +74,8 @@ class FaceDetector:
         """
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             raise ShapeError(f"expected floating (B, 3, H, W), got {images.dtype} {tuple(images.shape)}")
-        pixels = images.to(device=self.device, dtype=torch.float32).flip(1) * 255
-        pixels = pixels - pixels.new_tensor(_MEAN_BGR).view(1, 3, 1, 1)
+        pixels = images.to(device=self.device, dtype=torch.float32).flip(1).mul_(255)  # flip gives a copy
+        pixels.sub_(pixels.new_tensor(_MEAN_BGR).view(1, 3, 1, 1))
         with torch.inference_mode():
             answer = self.network(pixels.to(self.dtype).contiguous(memory_format=torch.channels_last))
         offsets, scores, points = (part.float() for part in answer)
