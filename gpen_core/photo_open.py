@@ -2,6 +2,7 @@
 
 import struct
 import threading
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,14 +79,15 @@ def open_picture(path: Path, max_pixels: int) -> StoredPicture:
             `max_pixels` pixels (checked before anything is decoded).
     """
     head = _read_head(path)
-    with _strict_pillow(), _translate_errors(path, head):
+    with warnings.catch_warnings(), _strict_pillow(), _translate_errors(path, head):
+        warnings.simplefilter("ignore")  # what matters raises, or is in the notes
         image = _open_heif(path) if _is_heif(head) else _open_pillow(path)
         with image:
             _check_size(path, image.size, max_pixels)
             notes = _first_frame_note(image)
             grey = image.mode in _GREY_MODES or (image.format == "PNG" and head[25] in (0, 4))  # IHDR colour type
             if _bits_per_sample(image, head) == 16:
-                samples = _decode_16bit(path, image)
+                samples = _decode_16bit(path, image, head)
                 if samples is not None:
                     return _describe(image, None, samples, grey, notes)
                 notes = (*notes, "this kind of 16-bit file is read at 8 bits per channel")
@@ -194,15 +196,19 @@ def _tiff_tags(image: Image.Image) -> "ImageFileDirectory_v2":
     return tags
 
 
-def _decode_16bit(path: Path, image: Image.Image) -> NDArray[np.uint16] | None:
+def _decode_16bit(path: Path, image: Image.Image, head: bytes) -> NDArray[np.uint16] | None:
     """Decode with OpenCV, which keeps all 16 bits where Pillow keeps 8; None if OpenCV cannot be trusted with it."""
-    if image.format == "TIFF" and not _is_plain_tiff(image):
+    big_tiff = 43 in head[2:4]
+    if image.format == "TIFF" and (big_tiff or not _is_plain_tiff(image)):
         return None
     if image.format == "PNG":
         with Image.open(path, formats=["PNG"]) as check:
             check.verify()
-    decoded = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
-    if decoded is None or decoded.dtype != np.uint16 or decoded.shape[:2] != image.size[::-1]:
+    data = np.fromfile(path, dtype=np.uint8)
+    if image.format == "TIFF":
+        _clear_orientation(data)
+    decoded = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    if decoded is None or decoded.dtype != np.uint16 or sorted(decoded.shape[:2]) != sorted(image.size):
         if image.format == "PNG":
             raise PhotoError(f'"{path}" is damaged: its 16-bit samples cannot be decoded. Ask for the file again.')
         return None
@@ -210,6 +216,19 @@ def _decode_16bit(path: Path, image: Image.Image) -> NDArray[np.uint16] | None:
     if samples.ndim == 2:
         return samples[:, :, None]
     return samples[:, :, [2, 1, 0, 3][: samples.shape[2]]]
+
+
+def _clear_orientation(tiff: NDArray[np.uint8]) -> None:
+    """Make the loaded bytes of a TIFF say "upright": OpenCV's versions differ in whether they turn it.
+
+    Source: TIFF 6.0 section 2, image file directory.
+    """
+    order = "<" if tiff[0] == ord("I") else ">"
+    start = struct.unpack_from(f"{order}I", tiff, 4)[0]
+    for entry in range(struct.unpack_from(f"{order}H", tiff, start)[0]):
+        position = start + 2 + 12 * entry
+        if struct.unpack_from(f"{order}H", tiff, position)[0] == 274:
+            struct.pack_into(f"{order}H", tiff, position + 8, 1)
 
 
 def _is_plain_tiff(image: Image.Image) -> bool:

@@ -55,7 +55,7 @@ def write_photo(
     keep_gps: bool = False,
     text: Mapping[str, str] | None = None,
     background: tuple[float, float, float] | None = _WHITE,
-    overwrite: bool = False,
+    overwrite: bool = True,
     protect: Collection[str | Path] = (),
 ) -> Path:
     """Write a picture as PNG, JPEG, WebP or TIFF, by the ending of its name; folders are made as needed.
@@ -75,8 +75,8 @@ def write_photo(
         keep_gps: carry over where the photo was taken.
         text: words to embed by keyword, e.g. the workflow that made the picture; PNG only.
         background: what a transparent picture is laid on in a JPEG, sRGB in [0, 1]; None refuses it instead.
-        overwrite: replace a file that exists.
-        protect: files that must not be replaced even so, e.g. the source.
+        overwrite: whether a file of that name may be replaced.
+        protect: files that are never replaced, e.g. the source.
 
     Returns:
         The path.

@@ -1,0 +1,264 @@
+"""Reading: any photo file a client may send becomes upright sRGB pixels, or an error that says what is wrong."""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFile, features
+
+from gpen_core.errors import PhotoError
+from gpen_core.photo import Photo, list_photos, read_photo
+from gpen_core.photo_open import turn_upright
+
+from .awkward_files import AWKWARD_FILES, AwkwardFile, alpha_of, sixteen_bit_samples, smooth_picture
+from .profiles_made_here import cmyk_profile
+
+READABLE = [file for file in AWKWARD_FILES if file.verdict == "reads"]
+REFUSED = [file for file in AWKWARD_FILES if file.verdict == "refused"]
+
+
+def made(file: AwkwardFile, folder: Path, picture: Image.Image) -> Path:
+    if file.needs and not (features.check(file.needs) if file.needs == "avif" else find_spec(file.needs)):
+        pytest.skip(f"needs {file.needs}")
+    path = folder / file.name
+    file.make(path, picture)
+    return path
+
+
+def levels(pixels: torch.Tensor) -> np.ndarray:
+    return pixels.permute(1, 2, 0).numpy() * 255
+
+
+@pytest.mark.parametrize("file", READABLE, ids=lambda file: file.name)
+def test_awkward_files_that_can_be_read_look_like_the_picture_they_were_made_from(file, tmp_path):
+    picture = smooth_picture()
+    photo = read_photo(made(file, tmp_path, picture))
+
+    assert photo.size == (32, 48)
+    assert photo.pixels.dtype == torch.float32
+    wanted = np.asarray(file.look(picture).convert("RGB"), dtype=np.float32)
+    assert np.abs(levels(photo.pixels) - wanted).mean() <= file.tolerance
+    assert (photo.alpha is not None) == file.alpha
+    assert photo.bit_depth == file.bit_depth
+    assert photo.was_grey == file.grey
+    if file.grey:
+        assert torch.equal(photo.pixels[0], photo.pixels[1])
+        assert torch.equal(photo.pixels[0], photo.pixels[2])
+
+
+@pytest.mark.parametrize("file", REFUSED, ids=lambda file: file.name)
+def test_awkward_files_that_cannot_be_read_are_refused_by_name_and_cause(file, tmp_path):
+    path = made(file, tmp_path, smooth_picture(480, 320))
+    with pytest.raises(PhotoError, match=file.cause) as error:
+        read_photo(path)
+    assert str(path) in str(error.value)
+
+
+def test_there_are_at_least_forty_awkward_files_and_no_two_share_a_name():
+    assert len(AWKWARD_FILES) >= 60
+    assert len({file.name.lower() for file in AWKWARD_FILES}) == len(AWKWARD_FILES)
+
+
+@pytest.mark.parametrize("name", ["grey_16.png", "grey_alpha_16.png", "照片_16位.png", "rgba_16.png", "扫描_16位.tiff"])
+def test_sixteen_bits_are_kept_to_the_last(name, tmp_path):
+    file = next(file for file in AWKWARD_FILES if file.name == name)
+    picture = smooth_picture()
+    photo = read_photo(made(file, tmp_path, picture))
+
+    colours = sixteen_bit_samples(picture, 1 if file.grey else 3)
+    values = photo.pixels.permute(1, 2, 0).double().numpy() * 65535
+    assert np.abs(values - colours).max() < 0.01
+    if file.alpha:
+        assert np.abs(photo.alpha.double().numpy() * 65535 - sixteen_bit_samples(picture, 2)[..., 1]).max() < 0.01
+
+
+def test_alpha_comes_through(tmp_path):
+    file = next(file for file in AWKWARD_FILES if file.name == "rgba.png")
+    photo = read_photo(made(file, tmp_path, smooth_picture()))
+    assert torch.equal(photo.alpha * 255, torch.from_numpy(np.asarray(alpha_of((48, 32))).astype(np.float32)))
+
+
+def test_a_palette_s_transparency_comes_through(tmp_path):
+    file = next(file for file in AWKWARD_FILES if file.name == "palette_alpha.png")
+    photo = read_photo(made(file, tmp_path, smooth_picture()))
+    assert photo.alpha.mean() == pytest.approx(128 / 255)
+
+
+# Where the stored corner pixels belong, by EXIF orientation; stored are the letters
+#   A B
+#   C D
+UPRIGHT = {1: "ABCD", 2: "BADC", 3: "DCBA", 4: "CDAB", 5: "ACBD", 6: "CADB", 7: "DBCA", 8: "BDAC"}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_turning_upright(orientation):
+    stored = np.array([[ord("A"), ord("B")], [ord("C"), ord("D")]], dtype=np.uint16)[:, :, None]
+    turned = turn_upright(stored, orientation)
+    assert "".join(chr(letter) for letter in turned.ravel()) == UPRIGHT[orientation]
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_pillow_s_turning_agrees(orientation, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = Image.fromarray(np.array([[ord("A"), ord("B")], [ord("C"), ord("D")]], dtype=np.uint8))
+    stored.save(tmp_path / "corners.png", exif=exif)
+    photo = read_photo(tmp_path / "corners.png")
+    assert "".join(chr(round(value * 255)) for value in photo.pixels[0].ravel().tolist()) == UPRIGHT[orientation]
+
+
+def test_values_are_the_file_s_levels_over_255(tmp_path):
+    Image.new("RGB", (3, 2), (0, 128, 255)).save(tmp_path / "plain.png")
+    photo = read_photo(tmp_path / "plain.png")
+    assert photo.pixels[:, 0, 0].tolist() == pytest.approx([0.0, 128 / 255, 1.0])
+    assert photo.format == "PNG"
+    assert photo.source == tmp_path / "plain.png"
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 700), (700, 1)])
+def test_the_thinnest_photos(width, height, tmp_path):
+    Image.new("RGB", (width, height), (10, 20, 30)).save(tmp_path / "thin.png")
+    assert read_photo(tmp_path / "thin.png").size == (height, width)
+
+
+def test_a_photo_taller_than_one_strip_is_whole(tmp_path):
+    picture = smooth_picture(2048, 1500)
+    picture.save(tmp_path / "tall.png", compress_level=0)
+    photo = read_photo(tmp_path / "tall.png")
+    assert np.array_equal(np.rint(levels(photo.pixels)), np.asarray(picture))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "settings", "wanted"),
+    [
+        (".jpg", {"dpi": (300, 300)}, (300, 300)),
+        (".png", {"dpi": (300, 300)}, (299.9994, 299.9994)),
+        (".tif", {"dpi": (240.5, 120)}, (240.5, 120)),
+        (".png", {}, None),
+        (".jpg", {"dpi": (1, 1)}, None),
+    ],
+)
+def test_resolution(suffix, settings, wanted, tmp_path):
+    path = tmp_path / f"dpi{suffix}"
+    smooth_picture().save(path, **settings)
+    assert read_photo(path).dpi == (None if wanted is None else pytest.approx(wanted))
+
+
+def test_resolution_turns_with_the_photo(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    smooth_picture().save(tmp_path / "turned.jpg", dpi=(300, 150), exif=exif)
+    assert read_photo(tmp_path / "turned.jpg").dpi == (150, 300)
+
+
+def notes_of(name: str, folder: Path) -> str:
+    file = next(file for file in AWKWARD_FILES if file.name == name)
+    return " ".join(read_photo(made(file, folder, smooth_picture())).notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("cmyk.jpg", r"R = \(1 − C\)\(1 − K\)"),
+        ("damaged_profile.jpg", "colour profile cannot be used"),
+        ("wrong_profile.jpg", "for CMYK pixels"),
+        ("two_pages.tif", "only the first of 2 pictures"),
+        ("animated.webp", "only the first of 2 pictures"),
+        ("baseline.jpg", "^$"),
+        ("cmyk_profile.jpg", "^$"),
+        ("two_pictures.mpo.jpg", "^$"),
+    ],
+)
+def test_what_a_user_should_know_is_noted(name, words, tmp_path):
+    import re
+
+    assert re.search(words, notes_of(name, tmp_path))
+
+
+def test_cmyk_without_a_profile_may_be_given_one(tmp_path):
+    profile = tmp_path / "press.icc"
+    profile.write_bytes(cmyk_profile())
+    Image.new("CMYK", (8, 8), (255, 0, 0, 0)).save(tmp_path / "cyan.tif")
+
+    plain = read_photo(tmp_path / "cyan.tif")
+    managed = read_photo(tmp_path / "cyan.tif", cmyk_profile=profile)
+
+    assert plain.pixels[:, 0, 0].tolist() == [0, 1, 1]
+    assert managed.pixels[:, 0, 0].tolist() == pytest.approx([0, 0.55, 0.9], abs=0.03)  # the ink of the made-up press
+    assert "press.icc" in managed.notes[0]
+
+
+def test_a_cmyk_profile_that_is_none_is_refused(tmp_path):
+    (tmp_path / "press.icc").write_bytes(b"nothing")
+    Image.new("CMYK", (8, 8)).save(tmp_path / "cyan.tif")
+    with pytest.raises(PhotoError, match="is not an ICC profile for CMYK"):
+        read_photo(tmp_path / "cyan.tif", cmyk_profile=tmp_path / "press.icc")
+
+
+def test_size_limit_is_checked_before_decoding(tmp_path):
+    smooth_picture(100, 100).save(tmp_path / "large.png")
+    with pytest.raises(PhotoError, match="100 × 100 pixels, more than the 0 million allowed"):
+        read_photo(tmp_path / "large.png", max_pixels=9999)
+    assert read_photo(tmp_path / "large.png", max_pixels=10_000).size == (100, 100)
+
+
+def test_a_host_that_lets_pillow_read_cut_files_changes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    cut = next(file for file in AWKWARD_FILES if file.name == "cut.jpg")
+    with pytest.raises(PhotoError, match="cut short"):
+        read_photo(made(cut, tmp_path, smooth_picture(480, 320)))
+    smooth_picture().save(tmp_path / "whole.png")
+    assert isinstance(read_photo(tmp_path / "whole.png"), Photo)
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is True
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(PhotoError, match=r"nowhere\.jpg\" does not exist"):
+        read_photo(tmp_path / "nowhere.jpg")
+
+
+def test_heic_without_its_package_says_what_to_install(tmp_path, monkeypatch):
+    (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 40)
+    monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
+    with pytest.raises(PhotoError, match="pip install pillow-heif"):
+        read_photo(tmp_path / "phone.heic")
+
+
+def test_listing_a_folder(tmp_path):
+    for name in (
+        "b.JPG",
+        "a.png",
+        "notes.txt",
+        ".hidden.jpg",
+        "子/c.heic",
+        "sub/deep/d.tiff",
+        "out/e.jpg",
+        ".cache/f.jpg",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    listed = list_photos(tmp_path, exclude=[tmp_path / "out"])
+    assert [path.relative_to(tmp_path).as_posix() for path in listed] == [
+        "a.png",
+        "b.JPG",
+        "sub/deep/d.tiff",
+        "子/c.heic",
+    ]
+
+
+def test_listing_what_is_no_folder(tmp_path):
+    with pytest.raises(PhotoError, match="is not a folder"):
+        list_photos(tmp_path / "nowhere")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="making links needs rights there")
+def test_listing_does_not_go_round_in_circles(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "again").symlink_to(tmp_path)
+    assert list_photos(tmp_path) == [tmp_path / "a.jpg"]
