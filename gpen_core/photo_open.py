@@ -79,7 +79,7 @@ def open_picture(path: Path, max_pixels: int) -> StoredPicture:
             `max_pixels` pixels (checked before anything is decoded).
     """
     head = _read_head(path)
-    with warnings.catch_warnings(), _strict_pillow(), _translate_errors(path, head):
+    with _strict_pillow(), warnings.catch_warnings(), _translate_errors(path, head):
         warnings.simplefilter("ignore")  # what matters raises, or is in the notes
         image = _open_heif(path) if _is_heif(head) else _open_pillow(path)
         with image:
@@ -223,12 +223,13 @@ def _clear_orientation(tiff: NDArray[np.uint8]) -> None:
 
     Source: TIFF 6.0 section 2, image file directory.
     """
-    order = "<" if tiff[0] == ord("I") else ">"
-    start = struct.unpack_from(f"{order}I", tiff, 4)[0]
-    for entry in range(struct.unpack_from(f"{order}H", tiff, start)[0]):
+    data = tiff.data
+    order = "<" if data[0] == ord("I") else ">"
+    start = struct.unpack_from(f"{order}I", data, 4)[0]
+    for entry in range(struct.unpack_from(f"{order}H", data, start)[0]):
         position = start + 2 + 12 * entry
-        if struct.unpack_from(f"{order}H", tiff, position)[0] == 274:
-            struct.pack_into(f"{order}H", tiff, position + 8, 1)
+        if struct.unpack_from(f"{order}H", data, position)[0] == 274:
+            struct.pack_into(f"{order}H", data, position + 8, 1)
 
 
 def _is_plain_tiff(image: Image.Image) -> bool:

@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 from .errors import PhotoError, SettingsError, ShapeError
 from .exif import carried_exif, with_resolution
 from .icc import srgb_profile
-from .sixteen_bit import DeepPicture, exact_in_png, write_png16, write_tiff16
+from .sample_files import SampleStream, exact_in_png, write_png16, write_tiff
 
 logger = logging.getLogger(__name__)
 
@@ -100,8 +100,8 @@ def write_photo(
         text=text or {},
     )
     with replacing(target, overwrite=overwrite, protect=protect) as file:
-        if bit_depth == 16:
-            _write_16bit(file, suffix, pixels, alpha, order)
+        if bit_depth == 16 or suffix in (".tif", ".tiff"):
+            _write_samples(file, suffix, bit_depth, [*pixels] if alpha is None else [*pixels, alpha], order)
         else:
             _WRITERS[suffix](file, to_pillow(pixels, alpha), order)
     return target
@@ -255,31 +255,25 @@ def _write_webp(file: BinaryIO, image: Image.Image, order: _Order) -> None:
     image.save(file, "WEBP", quality=order.quality, icc_profile=order.icc or b"", exact=True, **settings)
 
 
-def _write_tiff(file: BinaryIO, image: Image.Image, order: _Order) -> None:
-    settings: dict[str, object] = {"exif": order.exif} if len(order.exif) else {}
-    if order.dpi is not None:
-        settings["dpi"] = order.dpi
-    if order.icc is not None:
-        settings["icc_profile"] = order.icc
-    image.save(file, "TIFF", compression="tiff_lzw", **settings)
-
-
-def _write_16bit(file: BinaryIO, suffix: str, pixels: torch.Tensor, alpha: torch.Tensor | None, order: _Order) -> None:
-    planes = [*pixels, alpha] if alpha is not None else [*pixels]
-    height, width = pixels.shape[-2:]
-    picture = DeepPicture(
+def _write_samples(
+    file: BinaryIO, suffix: str, bits: Literal[8, 16], planes: list[torch.Tensor], order: _Order
+) -> None:
+    height, width = planes[0].shape
+    top, dtype = (65535, np.uint16) if bits == 16 else (255, np.uint8)
+    stream = SampleStream(
         size=(height, width),
-        channels=len(planes),
-        strips=(_quantised(planes, rows, 65535, np.uint16) for rows in _strips(height, width)),
+        kind="RGBA" if len(planes) == 4 else "RGB",
+        bits=bits,
+        strips=(_quantised(planes, rows, top, dtype) for rows in _strips(height, width)),
         dpi=order.dpi,
         icc=order.icc,
         exif=order.exif,
         text=order.text,
     )
     if suffix == ".png":
-        write_png16(file, picture)
+        write_png16(file, stream)
     else:
-        write_tiff16(file, picture)
+        write_tiff(file, stream)
 
 
 _WRITERS: dict[str, Callable[[BinaryIO, Image.Image, _Order], None]] = {
@@ -287,6 +281,4 @@ _WRITERS: dict[str, Callable[[BinaryIO, Image.Image, _Order], None]] = {
     ".jpg": _write_jpeg,
     ".jpeg": _write_jpeg,
     ".webp": _write_webp,
-    ".tif": _write_tiff,
-    ".tiff": _write_tiff,
 }

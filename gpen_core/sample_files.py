@@ -1,10 +1,10 @@
-"""16-bit RGB(A) PNG and TIFF files with profile, resolution and EXIF, which Pillow and OpenCV cannot write together."""
+"""TIFF and 16-bit PNG files with profile, resolution and EXIF, strip by strip: Pillow writes no such file whole."""
 
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import BinaryIO
+from dataclasses import dataclass, field
+from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +15,18 @@ from .errors import PhotoError
 from .exif import with_resolution
 
 _LEVEL = 3
-"""zlib effort; 16-bit photos are half noise, which no effort packs."""
+"""zlib effort; more of it packs a photo's noise hardly better."""
 
 
 @dataclass(frozen=True, eq=False)
-class DeepPicture:
-    """A picture to be written at 16 bits.
+class SampleStream:
+    """A picture on its way into a file.
 
     Attributes:
         size: (height, width).
-        channels: 3, or 4 with alpha that is not multiplied in.
-        strips: the rows from the top down, (h, W, channels) uint16 each, of any heights.
+        kind: what the channels are; alpha is not multiplied in.
+        bits: 8 or 16 per channel.
+        strips: the rows from the top down, (h, W, channels) uint8 or uint16 each, all of one height but the last.
         dpi: (x, y) dots per inch.
         icc: the profile to embed.
         exif: as `carried_exif` gives it.
@@ -33,22 +34,23 @@ class DeepPicture:
     """
 
     size: tuple[int, int]
-    channels: int
+    kind: Literal["RGB", "RGBA", "CMYK", "L"]
+    bits: Literal[8, 16]
     strips: Iterable[NDArray[np.generic]]
     dpi: tuple[float, float] | None
     icc: bytes | None
     exif: Image.Exif
-    text: Mapping[str, str]
+    text: Mapping[str, str] = field(default_factory=dict)
 
 
-def write_png16(file: BinaryIO, picture: DeepPicture) -> None:
+def write_png16(file: BinaryIO, picture: SampleStream) -> None:
     """Write a 16-bit PNG, row differences ("Up") packed with zlib.
 
     Source: PNG specification, third edition (W3C 2025), sections 9 and 11.
     """
     height, width = picture.size
     file.write(b"\x89PNG\r\n\x1a\n")
-    colour_type = 6 if picture.channels == 4 else 2
+    colour_type = {"L": 0, "RGB": 2, "RGBA": 6}[picture.kind]
     _chunk(file, b"IHDR", struct.pack(">2I5B", width, height, 16, colour_type, 0, 0, 0))
     if picture.icc is not None:
         _chunk(file, b"iCCP", b"ICC profile\0\0" + zlib.compress(picture.icc))
@@ -89,8 +91,8 @@ def _up_filtered(strips: Iterable[NDArray[np.generic]]) -> Iterator[bytes]:
         yield filtered.tobytes()
 
 
-def write_tiff16(file: BinaryIO, picture: DeepPicture) -> None:
-    """Write a 16-bit TIFF, horizontal differences packed with Deflate, one strip of the file per strip of rows.
+def write_tiff(file: BinaryIO, picture: SampleStream) -> None:
+    """Write a TIFF, horizontal differences packed with Deflate, one strip of the file per strip of rows.
 
     Source: TIFF 6.0 (Adobe 1992) sections 2, 8 and 14; Deflate: Adobe Photoshop TIFF technical notes (2002).
 
@@ -103,9 +105,7 @@ def write_tiff16(file: BinaryIO, picture: DeepPicture) -> None:
     rows_per_strip = 0
     for strip in picture.strips:
         rows_per_strip = rows_per_strip or len(strip)
-        differences = strip.copy()
-        np.subtract(strip[:, 1:], strip[:, :-1], out=differences[:, 1:])
-        packed = zlib.compress(differences.astype("<u2", copy=False).tobytes(), _LEVEL)
+        packed = zlib.compress(_differences(strip, picture.bits).tobytes(), _LEVEL)
         offsets.append(file.tell())
         lengths.append(len(packed))
         file.write(packed + b"\0" * (len(packed) % 2))
@@ -123,6 +123,14 @@ def write_tiff16(file: BinaryIO, picture: DeepPicture) -> None:
     file.write(struct.pack("<I", start))
 
 
+def _differences(strip: NDArray[np.generic], bits: int) -> NDArray[np.generic]:
+    """Give each sample minus the one to its left, the first column as it is (TIFF 6.0 section 14)."""
+    samples = np.ascontiguousarray(strip, dtype="<u2" if bits == 16 else np.uint8)
+    differences = samples.copy()
+    np.subtract(samples[:, 1:], samples[:, :-1], out=differences[:, 1:])
+    return differences
+
+
 _Entries = dict[int, tuple[str, list[int] | bytes]]
 """TIFF tag → (struct code of one value, the values); "s" is text or bytes."""
 
@@ -130,15 +138,15 @@ _TYPES = {"s": 2, "H": 3, "I": 4, "R": 5, "B": 7}
 """Struct code → TIFF type: text, SHORT, LONG, RATIONAL as two LONGs, UNDEFINED."""
 
 
-def _tiff_directory(picture: DeepPicture, rows: int, offsets: list[int], lengths: list[int]) -> _Entries:
+def _tiff_directory(picture: SampleStream, rows: int, offsets: list[int], lengths: list[int]) -> _Entries:
     height, width = picture.size
-    channels = picture.channels
+    photometric, channels = {"L": (1, 1), "RGB": (2, 3), "RGBA": (2, 4), "CMYK": (5, 4)}[picture.kind]
     entries: _Entries = {
         256: ("I", [width]),
         257: ("I", [height]),
-        258: ("H", [16] * channels),
+        258: ("H", [picture.bits] * channels),
         259: ("H", [8]),  # Deflate
-        262: ("H", [2]),  # RGB
+        262: ("H", [photometric]),
         273: ("I", offsets),
         274: ("H", [1]),  # upright
         277: ("H", [channels]),
@@ -148,7 +156,7 @@ def _tiff_directory(picture: DeepPicture, rows: int, offsets: list[int], lengths
         317: ("H", [2]),  # horizontal differences
         339: ("H", [1] * channels),  # whole numbers
     }
-    if channels == 4:
+    if picture.kind == "RGBA":
         entries[338] = ("H", [2])  # alpha, not multiplied in
     if picture.dpi is not None:
         entries[282], entries[283] = (("R", [round(value * 10000), 10000]) for value in picture.dpi)
