@@ -1,0 +1,112 @@
+"""Weights: what is loaded, what is let go, what is refused."""
+
+import shutil
+import time
+
+import pytest
+
+from tests.comfy.graphs import PORTRAIT, node, picture, restore
+from tests.comfy.server import PACK
+
+EMBEDDED = PACK / "gpen_core" / "weights" / "gpen_small_256.safetensors"
+DETECTOR = PACK / "gpen_core" / "weights" / "retinaface_mobilenet025.safetensors"
+
+
+@pytest.fixture
+def gpen_folder(comfy):
+    folder = comfy.base / "models" / "gpen"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def models(comfy) -> dict:
+    return comfy.run({"1": node("TestModels")}).told("1")
+
+
+def test_after_a_run_nothing_of_ours_is_on_the_device(comfy):
+    assert comfy.run(restore("portrait")).ok
+
+    assert models(comfy)["loaded"] == []
+
+
+def test_a_restorer_may_stay_and_free_takes_it_off(comfy):
+    prompt = {
+        "1": picture("portrait"),
+        "2": node("GPEN_LoadRestorer", model=PORTRAIT["model"], precision="fp32 (best)", after_run="stay on the GPU"),
+        "3": node(
+            "GPEN_DetectAlignFaces", image=["1", 0], restorer=["2", 0], no_face="stop with an error", max_faces=0,
+            min_score=0.8, smallest_face_px=16,
+        ),
+        "4": node("GPEN_RestoreFaces", faces=["3", 0], restorer=["2", 0], faces_at_once=4),
+        "5": node("TestProbe", value=["4", 1]),
+    }  # fmt: skip
+    assert comfy.run(prompt).ok
+    assert models(comfy)["loaded"] == ["GpenGenerator"]
+
+    comfy.post("/free", {"unload_models": True, "free_memory": True})
+    time.sleep(1.5)  # the server does it between prompts
+
+    assert models(comfy)["loaded"] == []
+
+
+def test_repeated_runs_do_not_pile_up_networks(comfy):
+    comfy.run(restore("portrait"))
+    before = models(comfy)["alive"]
+
+    for strength in (0.3, 0.4, 0.5):
+        assert comfy.run(restore("portrait", strength=strength)).ok
+
+    assert models(comfy)["alive"] == before
+
+
+def test_bf16_gives_nearly_the_same_face(comfy):
+    means = []
+    for precision in ("fp32 (best)", "bf16 (half the memory)"):
+        prompt = {
+            "1": picture("portrait"),
+            "2": node("GPEN_LoadRestorer", model=PORTRAIT["model"], precision=precision, after_run="free the GPU"),
+            "3": node(
+                "GPEN_DetectAlignFaces", image=["1", 0], restorer=["2", 0], no_face="stop with an error", max_faces=0,
+                min_score=0.8, smallest_face_px=16,
+            ),
+            "4": node("GPEN_RestoreFaces", faces=["3", 0], restorer=["2", 0], faces_at_once=4),
+            "5": node("TestProbe", value=["4", 1]),
+        }  # fmt: skip
+        means.append(comfy.run(prompt).told("5")["mean"])
+
+    assert means[0] == pytest.approx(means[1], abs=0.01)
+    assert means[0] != means[1]
+
+
+def test_a_file_that_is_no_restorer_is_refused_in_words(comfy, gpen_folder):
+    shutil.copy(DETECTOR, gpen_folder / "wrong.safetensors")
+
+    run = comfy.run(restore("portrait", model="wrong.safetensors"))
+
+    assert not run.ok
+    assert '"wrong.safetensors" is not' in run.error
+    assert "models/gpen" in run.error
+
+
+def test_a_file_exchanged_under_its_name_is_loaded_anew(comfy, gpen_folder):
+    name = "swapped.safetensors"
+    shutil.copy(EMBEDDED, gpen_folder / name)
+    assert comfy.run(restore("portrait", model=name)).ok
+
+    shutil.copy(DETECTOR, gpen_folder / name)
+    run = comfy.run(restore("portrait", model=name))
+
+    assert f'"{name}" is not' in run.error
+
+
+def test_a_model_that_does_not_exist_is_refused_before_the_run(comfy):
+    answer = comfy.post("/prompt", {"prompt": restore("portrait", model="../../etc/passwd")})
+
+    assert answer["node_errors"]["2"]["errors"][0]["type"] == "value_not_in_list"
+
+
+def test_the_log_reports_no_leak(comfy):
+    comfy.run(restore("portrait"))
+    comfy.run({"1": node("TestModels")})
+
+    assert "leak" not in comfy.log.read_text().lower()
