@@ -1,0 +1,162 @@
+"""Tell what a weights file holds by its tensors' names and shapes, never by its own name."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from torch import Tensor
+
+from .catalog import CATALOG, WeightsCard, card_by_hash
+from .registry import find_architecture
+from .state_dict import read_layout, read_metadata
+
+# Keys by which the networks are told that have no loader in the registry. First match wins: CodeFormer before
+# RestoreFormer, which has the same code book.
+_MARKS: tuple[tuple[str, str], ...] = (
+    ("ClassHead.0.conv1x1.weight", "RetinaFace"),
+    ("encoder.0.conv2d.weight", "ParseNet"),
+    ("cp.resnet.conv1.weight", "BiSeNet"),
+    ("stylegan_decoder.style_mlp.1.weight", "GFPGAN"),
+    ("position_emb", "CodeFormer"),
+    ("quantize.embedding.weight", "RestoreFormer"),
+    ("vqvae.quantize.embedding.weight", "RestoreFormer"),
+    ("body.0.rdb1.conv1.weight", "ESRGAN"),
+    ("model.1.sub.0.RDB1.conv1.0.weight", "ESRGAN"),
+)
+
+ABOUT = 0.05
+"""How far a file's length may be from its card's `about_bytes`, as a share of it."""
+
+_HASH_CHUNK = 2**20
+
+
+@dataclass(frozen=True)
+class FileIdentity:
+    """What makes a file the same file as before: a change of any part means that it must be read anew.
+
+    Attributes:
+        path: absolute, links resolved.
+        size_bytes: its length.
+        mtime_ns: when it was last changed.
+    """
+
+    path: Path
+    size_bytes: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> "FileIdentity":
+        """Read the identity of an existing file."""
+        path = path.resolve()
+        status = path.stat()
+        return cls(path, status.st_size, status.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class WeightsContent:
+    """What a weights file holds.
+
+    Attributes:
+        architecture: the family of networks, as in `WeightsCard.architecture`; "" if it is none this pack knows.
+        picture_size: side of the network's square picture; None where the weights do not fix it.
+        task: what the file's own record says it was trained for; "" if it has no record.
+        card: the name of the card it was made from, by its own record; "" if it has no record.
+        key_count: number of tensors.
+    """
+
+    architecture: str
+    picture_size: int | None
+    task: str
+    card: str
+    key_count: int
+
+    def __str__(self) -> str:
+        words = [self.architecture or "an unknown network"]
+        words += [str(self.picture_size)] if self.picture_size else []
+        words += [f"for {self.task}"] if self.task else []
+        return f"{' '.join(words)} ({self.key_count} tensors)"
+
+
+def read_content(path: Path) -> WeightsContent:
+    """Tell what a weights file holds, without reading its numbers; quick the second time.
+
+    Raises:
+        WeightsNotFoundError: if there is no such file.
+        UnsupportedWeightsError: if it is no weights file, damaged or hostile.
+    """
+    if not path.is_file():
+        read_layout(path)  # raises
+    return _content(FileIdentity.of(path))
+
+
+@lru_cache(maxsize=1024)
+def _content(identity: FileIdentity) -> WeightsContent:
+    layout = read_layout(identity.path)
+    record = read_metadata(identity.path)
+    architecture = find_architecture(layout)
+    return WeightsContent(
+        architecture=_marked(layout) if architecture is None else architecture.name,
+        picture_size=None if architecture is None else architecture.read_spec(layout).size,
+        task=record.get("task", ""),
+        card=record.get("card", ""),
+        key_count=len(layout),
+    )
+
+
+def _marked(layout: Mapping[str, Tensor]) -> str:
+    return next((name for key, name in _MARKS if key in layout), "")
+
+
+def mismatch(card: WeightsCard, content: WeightsContent) -> str:
+    """Say in words how a file's content differs from what its card says; "" if it does not."""
+    if content.architecture != card.architecture:
+        return f"it holds {content}, expected {card.architecture}"
+    if None not in (content.picture_size, card.picture_size) and content.picture_size != card.picture_size:
+        return f"it holds {content}, expected size {card.picture_size}"
+    if content.task and content.task != card.task:
+        return f"it holds {content}, expected one for {card.task}"
+    return ""
+
+
+def cards_for(path: Path, sha256: str | None = None) -> list[WeightsCard]:
+    """Name the cards a file can be, by its content; more than one where the networks are alike.
+
+    A GPEN network without a record of its own is taken for one that restores: that is what a loader does with it.
+
+    Args:
+        path: an existing weights file.
+        sha256: its hash, if it is known; settles the matter where the catalogue knows it.
+    """
+    known = card_by_hash(sha256) if sha256 else None
+    if known is not None:
+        return [known]
+    content, length = read_content(path), path.stat().st_size
+    fitting = [card for card in CATALOG if not mismatch(card, content)]
+    if content.card:
+        return [card for card in fitting if card.name == content.card]
+    return [card for card in fitting if card.size_bytes == length] or [
+        card for card in fitting if card.size_bytes is None and _plausible(card, length)
+    ]
+
+
+def _plausible(card: WeightsCard, length: int) -> bool:
+    if card.about_bytes is None:
+        return card.task not in ("colorize", "inpaint", "draw")
+    return abs(length - card.about_bytes) <= ABOUT * card.about_bytes
+
+
+def hash_file(path: Path, on_bytes: Callable[[int], None] = lambda count: None) -> str:
+    """Compute a file's SHA-256 as lower-case hex.
+
+    Args:
+        path: an existing file.
+        on_bytes: called with the length of each piece read; may raise to stop.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_HASH_CHUNK):
+            digest.update(piece)
+            on_bytes(len(piece))
+    return digest.hexdigest()

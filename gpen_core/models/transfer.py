@@ -1,0 +1,287 @@
+"""One attempt to get one file from one URL, going on where an earlier attempt stopped."""
+
+import http.client
+import json
+import ssl
+import time
+import urllib.error
+import urllib.request
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+from ..errors import GpenError
+from ..progress import Progress
+
+_CHUNK = 256 * 1024
+_MAX_BYTES = 8 * 2**30  # where neither the card nor the server says how long a file is
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_TEMPORARY = (408, 425, 429)  # request timeout, too early, too many requests
+_AGENT = "gpen-portrait (+weights fetch)"
+
+
+class TransferError(GpenError):
+    """An attempt failed; the text says why, in few words.
+
+    Attributes:
+        temporary: whether the same server may do better if asked again.
+    """
+
+    def __init__(self, words: str, temporary: bool) -> None:
+        super().__init__(words)
+        self.temporary = temporary
+
+
+@dataclass(frozen=True)
+class TransferSettings:
+    """How patient a transfer is.
+
+    Attributes:
+        timeout_s: how long the server may stay silent.
+        slowest_bytes_per_s: what counts as stalled when the mean of `window_s` falls below it.
+        window_s: over how long the speed is measured.
+        attempts: how often one mirror is asked, as long as it fails in ways that may pass.
+        pause_s: how long to wait before asking again; doubled each time.
+        loopback_http: whether plain http is allowed to this very machine; for tests.
+    """
+
+    timeout_s: float = 20.0
+    slowest_bytes_per_s: float = 2048.0
+    window_s: float = 30.0
+    attempts: int = 4
+    pause_s: float = 1.0
+    loopback_http: bool = False
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """Where a part came from; `validator` is the server's ETag or date of that version, "" if it gave none."""
+
+    url: str
+    validator: str
+
+
+@dataclass(frozen=True, eq=False)
+class Transfer:
+    """What is to be brought where.
+
+    Attributes:
+        part: the file to be completed; kept when the transfer breaks off.
+        expected_bytes: the exact length, if it is known.
+        any_origin: whether bytes from another URL may be built upon, because a hash will tell in the end.
+        settings: how patient to be.
+        progress: told of each piece; asked before each one whether the user cancelled.
+    """
+
+    part: Path
+    expected_bytes: int | None
+    any_origin: bool
+    settings: TransferSettings
+    progress: Progress
+
+
+def fetch_part(url: str, transfer: Transfer) -> None:
+    """Bring a part to the whole length of what `url` holds, going on from what is there.
+
+    Args:
+        url: https, or http to this machine if the settings allow it.
+        transfer: what to bring where.
+
+    Raises:
+        TransferError: if the file could not be completed.
+    """
+    check_scheme(url, transfer.settings)
+    have = _usable_bytes(url, transfer)
+    if transfer.expected_bytes is not None and have == transfer.expected_bytes:
+        return
+    try:
+        with _open(url, have, transfer) as response:
+            _receive(response, url, have, transfer)
+    except urllib.error.HTTPError as error:
+        with error:
+            _answer_refusal(error, transfer.part, have)
+
+
+def discard(part: Path) -> None:
+    """Delete a part and what is known of it."""
+    part.unlink(missing_ok=True)
+    _origin_file(part).unlink(missing_ok=True)
+
+
+def check_scheme(url: str, settings: TransferSettings) -> None:
+    """Refuse every URL that is not https, but http to this machine if the settings allow it.
+
+    Raises:
+        TransferError: if it is refused.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "https" or (settings.loopback_http and parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        return
+    raise TransferError(f"{url} is not https, and weights are not fetched over anything else", False)
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows a redirect only to where a fetch could have gone itself."""
+
+    def __init__(self, settings: TransferSettings) -> None:
+        self._settings = settings
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        check_scheme(newurl, self._settings)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _answer_refusal(error: urllib.error.HTTPError, part: Path, have: int) -> None:
+    if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        if error.headers.get("Content-Range", "") == f"bytes */{have}":
+            return  # nothing was left to fetch
+        discard(part)
+        raise TransferError("the server holds less than was fetched before", True) from error
+    temporary = error.code >= 500 or error.code in _TEMPORARY
+    raise TransferError(f"the server says {error.code} {error.reason}", temporary) from error
+
+
+def _open(url: str, have: int, transfer: Transfer) -> http.client.HTTPResponse:
+    headers = {"User-Agent": _AGENT, "Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+        origin = _read_origin(transfer.part)
+        if origin is not None and origin.url == url and origin.validator:
+            headers["If-Range"] = origin.validator
+    # Proxies come from the environment, certificates from the system; file: and ftp: have no handler here.
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(context=ssl.create_default_context()),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        _SafeRedirects(transfer.settings),
+    ):
+        opener.add_handler(handler)
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 (the scheme was checked)
+    try:
+        response: http.client.HTTPResponse = opener.open(request, timeout=transfer.settings.timeout_s)
+    except urllib.error.HTTPError:
+        raise
+    except (OSError, http.client.HTTPException) as error:
+        raise _broken(error, transfer.settings) from error
+    return response
+
+
+def _receive(response: http.client.HTTPResponse, url: str, have: int, transfer: Transfer) -> None:
+    part, expected = transfer.part, transfer.expected_bytes
+    if response.status != http.HTTPStatus.PARTIAL_CONTENT:
+        have = 0  # the server sends all of it, whatever was asked
+    elif _range_start(response) != have:
+        discard(part)
+        raise TransferError("the server sent another range than it was asked for", True)
+    total = _total(response, have)
+    if expected is not None and total is not None and total != expected:
+        raise TransferError(f"expected a file of {expected:,} bytes, the server has one of {total:,}", False)
+    _write_origin(part, _Origin(url, _validator(response)))
+    transfer.progress.start(total or expected or 0, part.stem)
+    transfer.progress.advance(have)
+    with part.open("r+b" if have else "wb") as file:
+        file.seek(have)
+        file.truncate()
+        received = have + _copy(response, file, transfer, (total or expected or _MAX_BYTES) - have)
+    if total is not None and received < total:
+        raise TransferError(f"the connection broke after {received:,} of {total:,} bytes", True)
+
+
+def _copy(response: http.client.HTTPResponse, file: IO[bytes], transfer: Transfer, limit: int) -> int:
+    settings = transfer.settings
+    received = in_window = 0
+    window_start = time.monotonic()
+    while True:
+        transfer.progress.check_cancelled()
+        piece = _read_piece(response, settings)
+        if not piece:
+            return received
+        received += len(piece)
+        in_window += len(piece)
+        if received > limit:
+            raise TransferError(f"the server sent more than the {limit:,} bytes that were left", False)
+        file.write(piece)
+        transfer.progress.advance(len(piece))
+        elapsed = time.monotonic() - window_start
+        if elapsed >= settings.window_s:
+            if in_window < settings.slowest_bytes_per_s * elapsed:
+                raise TransferError(f"too slow: {in_window / elapsed:,.0f} bytes per second", True)
+            in_window, window_start = 0, time.monotonic()
+
+
+def _read_piece(response: http.client.HTTPResponse, settings: TransferSettings) -> bytes:
+    try:
+        return response.read1(_CHUNK)
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a broken chunk length
+        raise _broken(error, settings) from error
+
+
+def _range_start(response: http.client.HTTPResponse) -> int:
+    words = response.headers.get("Content-Range", "").removeprefix("bytes ").split("-")
+    return int(words[0]) if words[0].isdigit() else -1
+
+
+def _total(response: http.client.HTTPResponse, have: int) -> int | None:
+    length = response.headers.get("Content-Length", "")
+    return have + int(length) if length.isdigit() else None
+
+
+def _validator(response: http.client.HTTPResponse) -> str:
+    tag = str(response.headers.get("ETag", ""))
+    # A weak ETag may not stand in If-Range (RFC 9110, 13.1.5).
+    return tag if tag and not tag.startswith("W/") else str(response.headers.get("Last-Modified", ""))
+
+
+def _usable_bytes(url: str, transfer: Transfer) -> int:
+    part = transfer.part
+    if not part.is_file():
+        return 0
+    origin = _read_origin(part)
+    same_version = origin is not None and origin.url == url and bool(origin.validator)
+    have = part.stat().st_size
+    too_long = transfer.expected_bytes is not None and have > transfer.expected_bytes
+    if too_long or not (transfer.any_origin or same_version):
+        discard(part)
+        return 0
+    return have
+
+
+def _origin_file(part: Path) -> Path:
+    return part.with_name(part.name + ".origin.part")
+
+
+def _read_origin(part: Path) -> _Origin | None:
+    path = _origin_file(part)
+    if not path.is_file():
+        return None
+    try:
+        return _Origin(**json.loads(path.read_text("utf-8")))
+    except (ValueError, TypeError):
+        return None  # cut short by a crash: as good as none, the part is fetched anew
+
+
+def _write_origin(part: Path, origin: _Origin) -> None:
+    _origin_file(part).write_text(json.dumps(asdict(origin)), "utf-8")
+
+
+def _broken(error: Exception, settings: TransferSettings) -> TransferError:
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(cause, TimeoutError):
+        return TransferError(f"the server was silent for {settings.timeout_s:g} s", True)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return TransferError(f"the server's certificate is not valid: {cause.verify_message}", False)
+    if isinstance(error, urllib.error.URLError):
+        return TransferError(f"no connection: {cause}", True)
+    return TransferError(f"the connection broke: {cause}", True)
