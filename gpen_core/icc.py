@@ -56,7 +56,7 @@ def transform_to_srgb(icc: bytes, mode: str) -> ImageCms.ImageCmsTransform | Non
     return None if mode in ("L", "RGB") and _changes_nothing(transform, mode) else transform
 
 
-def transform_from_srgb(icc: bytes) -> tuple[ImageCms.ImageCmsTransform, str]:
+def transform_from_srgb(icc: bytes) -> tuple[ImageCms.ImageCmsTransform, Literal["RGB", "L", "CMYK"]]:
     """Build the 8-bit conversion from sRGB to an output profile, and name the Pillow mode it gives.
 
     Relative colorimetric with black point compensation.
@@ -64,7 +64,7 @@ def transform_from_srgb(icc: bytes) -> tuple[ImageCms.ImageCmsTransform, str]:
     Raises:
         ProfileError: if the profile is damaged or not for RGB, grey or CMYK.
     """
-    modes = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+    modes: dict[str, Literal["RGB", "L", "CMYK"]] = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
     space = colour_space(icc)
     if space not in modes:
         raise ProfileError(f"a profile for {space} pixels, expected RGB, grey or CMYK")
