@@ -1,0 +1,111 @@
+"""From photo to pasted result, with the embedded models."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import gpen_core
+from gpen_core.errors import NoFaceError, SettingsError, ShapeError
+from gpen_core.models.descriptor import Restorer
+from gpen_core.models.retinaface import FaceDetector
+from gpen_core.paste import PasteSettings
+from gpen_core.pipeline import PortraitSettings, restore_portrait
+
+SAMPLE = Path(gpen_core.__file__).parent / "samples" / "astronaut_poor.jpg"
+
+
+@pytest.fixture(scope="module")
+def detector() -> FaceDetector:
+    return gpen_core.load_detector()
+
+
+@pytest.fixture(scope="module")
+def restorer() -> Restorer:
+    return gpen_core.load_restorer()
+
+
+@pytest.fixture(scope="module")
+def sample() -> torch.Tensor:
+    return gpen_core.read_photo(SAMPLE).pixels
+
+
+def test_the_face_changes_and_the_rest_does_not(
+    sample: torch.Tensor, detector: FaceDetector, restorer: Restorer
+) -> None:
+    before = sample.clone()
+    result = restore_portrait(sample, detector, restorer)
+    assert torch.equal(sample, before)
+    assert result.restored == 1 and result.note == ""
+    assert torch.equal(result.pixels[:, result.mask == 0], sample[:, result.mask == 0])
+    face = result.faces[0]
+    assert face.mask_source == "mesh" and face.score > 0.95 and 80 < face.size_px < 110
+    x, y = (round(v) for v in face.box.center)
+    assert result.mask[y, x] > 0.99
+    assert (result.pixels - sample)[:, result.mask > 0.5].abs().mean() > 1 / 255
+
+
+def test_restoring_brings_the_sample_closer_to_the_original(detector: FaceDetector, restorer: Restorer) -> None:
+    original = gpen_core.read_photo(Path(__file__).parents[1] / "data" / "astronaut.png").pixels
+    sample = gpen_core.read_photo(SAMPLE).pixels
+    result = restore_portrait(sample, detector, restorer)
+    inside = result.mask > 0.5
+    error_before = (sample - original)[:, inside].square().mean()
+    error_after = (result.pixels - original)[:, inside].square().mean()
+    assert error_after < error_before
+
+
+def test_same_input_gives_the_same_bits(sample: torch.Tensor, detector: FaceDetector, restorer: Restorer) -> None:
+    first, second = (restore_portrait(sample, detector, restorer).pixels for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_strength_zero_gives_the_photo_back(sample: torch.Tensor, detector: FaceDetector, restorer: Restorer) -> None:
+    result = restore_portrait(sample, detector, restorer, PortraitSettings(paste=PasteSettings(strength=0)))
+    assert torch.equal(result.pixels, sample) and not result.mask.any()
+
+
+def test_several_faces_are_each_reported(sample: torch.Tensor, detector: FaceDetector, restorer: Restorer) -> None:
+    head = sample[:, :220, 90:360]
+    small = torch.nn.functional.interpolate(head[None], scale_factor=0.4, mode="area")[0]
+    photo = torch.full((3, 220, 700), 0.6)
+    photo[:, :, :270], photo[:, :, 290:560] = head, head.flip(2)
+    photo[:, 60 : 60 + small.shape[1], 580 : 580 + small.shape[2]] = small
+    result = restore_portrait(photo, detector, restorer, PortraitSettings(smallest_face_px=60))
+    assert [face.outcome for face in result.faces] == ["restored", "restored", "skipped"]
+    assert "the limit is 60 px" in result.faces[2].reason and result.faces[2].mask_source is None
+    assert not result.mask[:, 570:].any()
+
+
+def test_without_a_face_the_photo_passes_with_words(detector: FaceDetector, restorer: Restorer) -> None:
+    photo = torch.full((3, 90, 120), 0.5)
+    result = restore_portrait(photo, detector, restorer)
+    assert torch.equal(result.pixels, photo) and result.faces == () and "No face" in result.note
+
+
+def test_without_a_face_the_run_can_stop(detector: FaceDetector, restorer: Restorer) -> None:
+    with pytest.raises(NoFaceError, match="120x90"):
+        restore_portrait(torch.full((3, 90, 120), 0.5), detector, restorer, PortraitSettings(on_no_face="stop"))
+
+
+@pytest.mark.parametrize("size", [(90, 120), (300, 200), (1, 1)])
+def test_without_a_face_the_whole_picture_can_be_one(
+    size: tuple[int, int], detector: FaceDetector, restorer: Restorer
+) -> None:
+    photo = torch.full((3, *size), 0.5)
+    result = restore_portrait(photo, detector, restorer, PortraitSettings(on_no_face="whole"))
+    assert result.pixels.shape == photo.shape and result.mask.min() > 0.9
+    assert result.faces[0].mask_source == "picture" and result.note
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 64), (4, 64, 64), (64, 64), (3, 0, 64)])
+def test_other_shapes_are_refused(shape: tuple[int, ...], detector: FaceDetector, restorer: Restorer) -> None:
+    with pytest.raises(ShapeError, match="height, width"):
+        restore_portrait(torch.rand(*shape), detector, restorer)
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(SettingsError, match='"ignore"'):
+        PortraitSettings(on_no_face="ignore")  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="batch_size"):
+        PortraitSettings(batch_size=0)
