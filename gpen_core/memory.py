@@ -1,7 +1,9 @@
 """What to do when memory runs out: halve the batch, and say so."""
 
+import ctypes
 import gc
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -88,6 +90,19 @@ def empty_caches() -> None:
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()
+
+
+def return_free_memory() -> None:
+    """Give what is freed back to the device and to the system.
+
+    The allocator of Linux keeps the memory of freed weights for itself, and the process stays as large as before,
+    until it is told to trim its heap.
+    """
+    empty_caches()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl does not
+        if trim is not None:
+            trim(0)
 
 
 class _OutOfMemory:
