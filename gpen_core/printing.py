@@ -236,13 +236,14 @@ def _window_start(length: int, window: int, bleed: float, spans: Sequence[tuple[
         spans: start and end of what should stay inside, the more important first.
 
     Returns:
-        The start nearest to an even cut that keeps the spans, as far as there is room.
+        The start nearest to an even cut that keeps the spans, or comes nearest to it.
     """
     low, high = 0.0, float(length - window)
     for start, end in spans:
-        least, most = max(low, end + bleed - window), min(high, start - bleed)
-        if least <= most:
-            low, high = least, most
+        least, most = end + bleed - window, start - bleed
+        if least > most:  # longer than the window: its middle
+            least = most = (least + most) / 2
+        low, high = min(max(least, low), high), min(max(most, low), high)
     return round(min(max((length - window) / 2, low), high))
 
 
