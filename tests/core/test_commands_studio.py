@@ -1,0 +1,107 @@
+"""The verbs `tone` and `compare` as a user meets them."""
+
+import shutil
+
+import pytest
+import torch
+
+from gpen_core.cli import main
+from gpen_core.commands.compare import pair_photos
+from gpen_core.commands.restore import SAMPLE
+from gpen_core.photo import read_photo, write_photo
+
+
+def photo(path, value=0.5, size=(40, 60)):
+    return write_photo(path, torch.full((3, *size), value))
+
+
+def test_tone_writes_beside_the_photo_and_changes_skin_alone(tmp_path, capsys):
+    source = tmp_path / "客户.png"
+    write_photo(source, read_photo(SAMPLE).pixels, dpi=300)
+    assert main(["tone", "-i", str(source), "--save-mask", str(tmp_path / "mask.png")]) == 0
+    assert "of the photo toned" in capsys.readouterr().out
+    before, after = read_photo(source), read_photo(tmp_path / "客户_tone.png")
+    mask = read_photo(tmp_path / "mask.png").pixels[0]
+    assert after.dpi == pytest.approx((300, 300), abs=0.01)
+    changed = (before.pixels != after.pixels).any(0)
+    assert changed.sum() > 1000
+    assert not changed[mask == 0].any()
+
+
+def test_tone_takes_a_mask_and_an_original(tmp_path):
+    photo(tmp_path / "restored.png", 0.6)
+    photo(tmp_path / "original.png", 0.4)
+    half = torch.zeros(3, 40, 60)
+    half[:, :, :30] = 1
+    write_photo(tmp_path / "mask.png", half)
+    names = {name: str(tmp_path / f"{name}.png") for name in ("restored", "original", "mask", "out")}
+    words = ["-i", names["restored"], "--original", names["original"], "--mask", names["mask"], "-o", names["out"]]
+    assert main(["tone", *words]) == 0
+    result = read_photo(names["out"]).pixels
+    assert result[:, :, :30].mean() == pytest.approx(0.4, abs=0.01)
+    assert result[:, :, 30:].mean() == pytest.approx(0.6, abs=0.01)
+
+
+def test_tone_says_what_is_wrong(tmp_path, capsys):
+    photo(tmp_path / "grey.png")
+    photo(tmp_path / "mask.png", 1, (10, 10))
+    assert main(["tone", "-i", str(tmp_path / "grey.png")]) == 1
+    assert "no face to tone was found" in capsys.readouterr().err
+    assert main(["tone", "-i", str(tmp_path / "grey.png"), "--mask", str(tmp_path / "mask.png")]) == 1
+    assert "has 10x10 pixels, expected 60x40" in capsys.readouterr().err
+
+
+def test_compare_two_photos(tmp_path, capsys):
+    photo(tmp_path / "a.png", 0.2)
+    photo(tmp_path / "b.png", 0.8)
+    sheet = tmp_path / "sheet.png"
+    words = ["-i", str(tmp_path / "a.png"), "-a", str(tmp_path / "b.png"), "-o", str(sheet), "--language", "zh"]
+    assert main(["compare", *words]) == 0
+    assert "sheet.png" in capsys.readouterr().out
+    assert read_photo(sheet).pixels.shape[2] > 120
+    assert main(["compare", *words, "--layout", "zoom"]) == 1
+    assert "no face found" in capsys.readouterr().err
+    assert main(["compare", *words, "--captions", "龘", "b"]) == 1
+    assert "龘" in capsys.readouterr().err
+
+
+def test_compare_zooms_on_the_face_of_the_sample(tmp_path):
+    sheet = tmp_path / "sheet.png"
+    assert main(["compare", "-i", str(SAMPLE), "-a", str(SAMPLE), "--layout", "zoom", "-o", str(sheet)]) == 0
+    assert 200 < read_photo(sheet).pixels.shape[2] < 600
+
+
+def test_compare_two_folders_in_pages(tmp_path, capsys):
+    before, after = tmp_path / "before", tmp_path / "after"
+    for number in range(5):
+        photo(before / f"photo{number}.png", 0.2)
+        photo(after / f"photo{number}_restored.png", 0.8)
+    words = ["-i", str(before), "-a", str(after), "-o", str(tmp_path / "sheet.png"), "--per-page", "3"]
+    assert main(["compare", *words]) == 0
+    assert (tmp_path / "sheet.png").is_file() and (tmp_path / "sheet_2.png").is_file()
+    photo(after / "stranger.png")
+    assert main(["compare", *words]) == 1
+    assert "no original for" in capsys.readouterr().err
+    assert main(["compare", "-i", str(before), "-a", str(SAMPLE)]) == 1
+    assert "two files or two folders" in capsys.readouterr().err
+
+
+def test_photos_are_paired_by_the_longest_name_in_the_same_folder(tmp_path):
+    before, after = tmp_path / "before", tmp_path / "after"
+    for name in ("a.png", "a_2.png", "sub/a.png"):
+        photo(before / name)
+    for name in ("a_restored.png", "a_2_restored.jpg", "sub/a.png", "other/a.png"):
+        photo(after / name)
+    pairs, alone = pair_photos(before, after)
+    named = [(str(a.relative_to(before)), str(b.relative_to(after))) for a, b in pairs]
+    assert sorted(named) == [("a.png", "a_restored.png"), ("a_2.png", "a_2_restored.jpg"), ("sub/a.png", "sub/a.png")]
+    assert alone == [after / "other" / "a.png"]
+
+
+def test_a_sheet_never_replaces_a_source(tmp_path, capsys):
+    shutil.copy(SAMPLE, tmp_path / "a.jpg")
+    shutil.copy(SAMPLE, tmp_path / "b.jpg")
+    words = ["-i", str(tmp_path / "a.jpg"), "-a", str(tmp_path / "b.jpg"), "-o", str(tmp_path / "a.jpg")]
+    assert main(["compare", *words]) == 1
+    assert "source photo" in capsys.readouterr().err
+    assert (tmp_path / "a.jpg").read_bytes() == SAMPLE.read_bytes()
