@@ -139,4 +139,5 @@ def _softened(face: Pixels) -> Pixels:
     """Blur by a binomial kernel of half a pixel's variance at 512 pixels, in proportion at other sizes."""
     variance = min(0.5, 0.5 * (face.shape[0] / 512) ** 2)
     kernel = np.array([variance / 2, 1 - variance, variance / 2])
-    return cv2.sepFilter2D(face, -1, kernel, kernel, borderType=cv2.BORDER_REFLECT_101)
+    softened = cv2.sepFilter2D(face, -1, kernel, kernel, borderType=cv2.BORDER_REFLECT_101)
+    return softened.astype(np.float32, copy=False)

@@ -96,15 +96,23 @@ def _restore_file(source: Path, output: Path, sheet: Path | None, arguments: arg
             parser=shell.chosen_parser(arguments),
             progress=progress,
         )
-    kept = {"alpha": photo.alpha, "dpi": photo.dpi, "exif": photo.exif}
-    write_photo(output, result.pixels, quality=arguments.quality, protect=(source,), **kept)
+    write_photo(
+        output,
+        result.pixels,
+        alpha=photo.alpha,
+        dpi=photo.dpi,
+        exif=photo.exif,
+        quality=arguments.quality,
+        protect=(source,),
+    )
     _say_result(source, output, result)
     _say_model(restorer)
     if sheet is not None:
-        from ..compare import before_after
+        from ..compare import CompareSpec, before_after
 
-        boxes = [report.box for report in result.faces]
-        write_photo(sheet, before_after(photo.pixels, result.pixels, faces=boxes), protect=(source, output))
+        boxes = [report.box for report in result.faces if report.outcome == "restored"]
+        spec = CompareSpec(layout="zoom", magnify=2) if boxes else CompareSpec()
+        write_photo(sheet, before_after(photo.pixels, result.pixels, spec, faces=boxes), protect=(source, output))
         print(f"Before/after: {sheet}")
 
 

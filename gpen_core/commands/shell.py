@@ -2,7 +2,7 @@
 
 import argparse
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import torch
 from tqdm import tqdm
@@ -19,7 +19,7 @@ class ShellProgress:
     """A `Progress` drawn by tqdm on stderr; Ctrl-C cancels by itself."""
 
     def __init__(self) -> None:
-        self._bar: tqdm | None = None
+        self._bar: "tqdm[NoReturn] | None" = None
 
     def __enter__(self) -> "ShellProgress":
         return self
@@ -83,16 +83,18 @@ def pick_device(name: str) -> torch.device:
 
 def chosen_restorer(arguments: argparse.Namespace) -> "Restorer":
     """Load what --model and --device name."""
-    from ..models.load import load_restorer
+    from ..models.manager import shared_manager
 
-    return load_restorer(arguments.model, device=pick_device(arguments.device))
+    device = pick_device(arguments.device)
+    return shared_manager().restorer(arguments.model, device=device).to(device)
 
 
 def chosen_detector(arguments: argparse.Namespace) -> "FaceDetector":
     """Load what --detector and --device name."""
-    from ..models.retinaface import load_detector
+    from ..models.manager import shared_manager
 
-    return load_detector(arguments.detector, device=pick_device(arguments.device))
+    device = pick_device(arguments.device)
+    return shared_manager().detector(arguments.detector, device=device).to(device)
 
 
 def chosen_parser(arguments: argparse.Namespace) -> "FaceParser | None":
@@ -100,5 +102,6 @@ def chosen_parser(arguments: argparse.Namespace) -> "FaceParser | None":
     if arguments.parser is None:
         return None
     from ..models.faceparsing import load_face_parser
+    from ..models.places import resolve_source
 
-    return load_face_parser(arguments.parser, device=pick_device(arguments.device))
+    return load_face_parser(resolve_source(arguments.parser), device=pick_device(arguments.device))
