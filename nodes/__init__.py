@@ -3,12 +3,17 @@
 from comfy_api.latest import ComfyExtension, io
 
 from . import host
+from .compare import BeforeAfter
 from .detect import DetectAlignFaces
 from .load import LoadFaceDetector, LoadRestorer
+from .memory import FreeMemory
 from .paste import PasteFaces
 from .portrait import RestorePortrait
+from .printing import PrintUpscale, SavePrint
 from .restore import RestoreFaces
 from .sample import SamplePortrait
+from .select import SelectFaces
+from .tone import SkinTone
 
 
 class GpenPortrait(ComfyExtension):
@@ -25,8 +30,14 @@ class GpenPortrait(ComfyExtension):
             LoadRestorer,
             LoadFaceDetector,
             DetectAlignFaces,
+            SelectFaces,
             RestoreFaces,
             PasteFaces,
+            SkinTone,
+            PrintUpscale,
+            SavePrint,
+            BeforeAfter,
+            FreeMemory,
             SamplePortrait,
         ]
 

@@ -12,15 +12,19 @@ import comfy.model_patcher
 import comfy.utils
 import folder_paths
 import torch
+from comfy.cli_args import args
 
+from ..gpen_core.paths import safe_output_path
 from .convert import to_preview
 
 logger = logging.getLogger(__name__)
 
 RESTORER_FOLDERS = ("gpen", "facerestore_models")
 DETECTOR_FOLDERS = ("facedetection",)
+PROFILE_FOLDER = "icc_profiles"
 PARSER_FOLDERS = ("facedetection", "face_parsing")
 _EXTENSIONS = (".safetensors", ".pth", ".pt", ".ckpt")
+_PROFILE_EXTENSIONS = (".icc", ".icm")
 _PREVIEW_PX = 512
 _STEPS = 1000
 
@@ -69,21 +73,60 @@ _held: dict[_Key, Hosted] = {}
 def register_model_folders() -> None:
     """Make the folders for weights known to ComfyUI, beside what extra_model_paths.yaml says."""
     for name in dict.fromkeys((*RESTORER_FOLDERS, *DETECTOR_FOLDERS, *PARSER_FOLDERS)):
-        folder_paths.add_model_folder_path(name, str(Path(folder_paths.models_dir) / name))
-        extensions = folder_paths.folder_names_and_paths[name][1]
-        if isinstance(extensions, set):  # another pack may have registered a list of its own
-            extensions.update(_EXTENSIONS)
+        _register(name, _EXTENSIONS)
+    _register(PROFILE_FOLDER, _PROFILE_EXTENSIONS)
+
+
+def _register(name: str, endings: tuple[str, ...]) -> None:
+    folder_paths.add_model_folder_path(name, str(Path(folder_paths.models_dir) / name))
+    extensions = folder_paths.folder_names_and_paths[name][1]
+    if isinstance(extensions, set):  # another pack may have registered a list of its own
+        extensions.update(endings)
 
 
 def weight_files(folders: tuple[str, ...]) -> dict[str, Path]:
     """Find the weights in model folders: name in the menu -> path; the first folder that has a name wins."""
+    return _files(folders, _EXTENSIONS)
+
+
+def profile_files() -> dict[str, Path]:
+    """Find the colour profiles of presses and printers in models/icc_profiles: name in the menu -> path."""
+    return _files((PROFILE_FOLDER,), _PROFILE_EXTENSIONS)
+
+
+def _files(folders: tuple[str, ...], endings: tuple[str, ...]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in folders:
         for name in folder_paths.get_filename_list(folder):
             path = folder_paths.get_full_path(folder, name)
-            if name.lower().endswith(_EXTENSIONS) and path is not None:
+            if name.lower().endswith(endings) and path is not None:
                 found.setdefault(name, Path(path))
     return found
+
+
+def next_output_path(prefix: str, suffix: str, height: int, width: int) -> Path:
+    """Name a new file in ComfyUI's output folder as its own Save Image does: prefix_00001_.png and so on.
+
+    ComfyUI refuses prefixes that lead out of the folder, and fills in %date% and the like.
+    """
+    output = folder_paths.get_output_directory()
+    folder, name, counter, *_ = folder_paths.get_save_image_path(prefix, output, width, height)
+    path = Path(folder)
+    # ComfyUI counts the pictures of every kind, but only those whose names it can read; never take a name twice.
+    while (path / f"{name}_{counter:05}_{suffix}").exists():
+        counter += 1
+    return safe_output_path(path, f"{name}_{counter:05}_{suffix}")
+
+
+def output_entry(path: Path) -> tuple[str, str]:
+    """Tell the page where a file of the output folder is: its name, and its sub-folder."""
+    folder = path.parent.relative_to(Path(folder_paths.get_output_directory()).resolve())
+    return path.name, "" if folder == Path() else folder.as_posix()
+
+
+def embeds_workflows() -> bool:
+    """Tell whether saved pictures shall carry the workflow that made them."""
+    return not args.disable_metadata
 
 
 def hosted(

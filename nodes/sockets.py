@@ -10,6 +10,7 @@ import torch
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
+from ..gpen_core.detect import detect_faces
 from ..gpen_core.masks import MaskArea
 from ..gpen_core.models.descriptor import Restorer
 from ..gpen_core.models.faceparsing import FaceParser, load_face_parser
@@ -24,6 +25,7 @@ CATEGORY = "GPEN Portrait"
 RestorerSocket = io.Custom("GPEN_MODEL")
 DetectorSocket = io.Custom("GPEN_FACE_DETECTOR")
 FacesSocket = io.Custom("GPEN_FACES")
+SheetsSocket = io.Custom("GPEN_PRINT_SHEETS")
 BoxesSocket = io.Custom("BOUNDING_BOX")
 
 EMBEDDED_RESTORER = "GPEN small 256 (embedded)"
@@ -244,6 +246,13 @@ def activation_bytes(restorer: Restorer, faces: int) -> int:
     The widest maps are those of full size: about a dozen of them live at once, with the encoder's features.
     """
     return 12 * faces * restorer.size**2 * restorer.spec.channels[-1] * restorer.dtype.itemsize
+
+
+def find_faces(images: torch.Tensor) -> list[list[Face]]:
+    """Find the faces of (B, 3, H, W) pictures with the embedded detector."""
+    detector = hosted_detector()
+    with host.on_device(detector):
+        return detect_faces(images, detector.model, None, host.NodeProgress())
 
 
 def crop_images(faces: FaceSet) -> torch.Tensor | ExecutionBlocker:

@@ -1,5 +1,6 @@
 """A real ComfyUI for the tests: started once, stopped at the end."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +28,13 @@ def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comfy]:
     command = [python, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", port, "--disable-api-nodes"]
     command += ["--base-directory", base, "--database-url", "sqlite:///:memory:"]
     with log.open("wb") as stream:
-        process = subprocess.Popen([str(part) for part in command], cwd=folder, stdout=stream, stderr=stream)
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            cwd=folder,
+            stdout=stream,
+            stderr=stream,
+            env={**os.environ, "OMP_WAIT_POLICY": "passive"},  # threads that spin starve a busy machine
+        )
     try:
         server = Comfy(f"http://127.0.0.1:{port}", base, log)
         wait_until_up(server, process)

@@ -51,6 +51,7 @@ class Comfy:
             body["extra_data"] = {"extra_pnginfo": {"workflow": workflow}}
         answer = self.post("/prompt", body)
         assert "prompt_id" in answer, json.dumps(answer, indent=1)
+        assert not answer["node_errors"], json.dumps(answer["node_errors"], indent=1)
         return answer["prompt_id"]
 
     def wait(self, prompt_id: str, seconds: float = 60) -> dict:
