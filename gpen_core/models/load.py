@@ -10,6 +10,7 @@ from torch import Tensor
 from ..errors import UnsupportedWeightsError
 from ..types import TemplateName
 from .descriptor import Restorer
+from .places import resolve_source
 from .registry import describe_foreign, find_architecture
 from .state_dict import read_layout, read_metadata, read_state_dict
 
@@ -27,7 +28,8 @@ def load_restorer(
     """Make a restorer of a weights file; the file itself says which network, size and template it needs.
 
     Args:
-        source: path of a .safetensors, .pth, .pt or .ckpt file; None for the embedded restorer.
+        source: path of a .safetensors, .pth, .pt or .ckpt file, or a name of the catalogue; None for the embedded
+            restorer.
         device: where the network shall be.
         dtype: the type to compute in, whatever type the file stores.
 
@@ -35,7 +37,7 @@ def load_restorer(
         WeightsNotFoundError: if there is no such file.
         UnsupportedWeightsError: if the file holds anything but a whole restorer.
     """
-    path = EMBEDDED_RESTORER if source is None else Path(source)
+    path = EMBEDDED_RESTORER if source is None else resolve_source(source)
     layout = read_layout(path)  # what does not fit is refused before a gigabyte of it is read
     architecture = find_architecture(layout)
     if architecture is None:

@@ -91,7 +91,7 @@ def resolve_source(source: str | Path, extra: Iterable[Path] = ()) -> Path:
     if path.is_file():
         return path
     if _is_path(str(source)):
-        raise WeightsNotFoundError(f'there is no weights file "{path}". GPEN files belong in {user_folder()}.')
+        raise WeightsNotFoundError(f'there is no weights file "{path}". Weights belong in {user_folder()}.')
     card = find_card(str(source))
     folders = search_folders(extra)
     found = locate(card, folders)

@@ -1,11 +1,14 @@
 """Load a face detector: the embedded one, or any RetinaFace file."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
-from ...errors import UnsupportedWeightsError, WeightsNotFoundError
-from ..load import read_state_dict
+from ...errors import UnsupportedWeightsError
+from ..places import resolve_source
+from ..state_dict import read_layout, read_state_dict
 from .detector import FaceDetector
 from .network import build_network
 from .spec import RetinaFaceSpec
@@ -20,7 +23,7 @@ def load_detector(
     """Load a RetinaFace; which backbone it is, is read from the weights.
 
     Args:
-        source: a weights file; None for the embedded MobileNet-0.25.
+        source: a weights file or a name of the catalogue; None for the embedded MobileNet-0.25.
         device: where it runs.
         dtype: what the network computes in.
 
@@ -29,15 +32,19 @@ def load_detector(
         UnsupportedWeightsError: if the file holds something else than a RetinaFace of a known backbone.
         MissingPackageError: if facexlib cannot be imported.
     """
-    path = EMBEDDED if source is None else Path(source)
-    if not path.is_file():
-        raise WeightsNotFoundError(
-            f'no face detector at "{path}"; give the path of a RetinaFace file, or none for the embedded one'
-        )
+    path = EMBEDDED if source is None else resolve_source(source)
+    layout = read_layout(path)  # what does not fit is refused before a gigabyte of it is read
+    with _naming(path):
+        spec = RetinaFaceSpec.from_state_dict(layout)
     state_dict = read_state_dict(path)
-    try:
-        spec = RetinaFaceSpec.from_state_dict(state_dict)
+    with _naming(path):
         network = build_network(state_dict, spec)
+    return FaceDetector(network, spec, path.stem, path, device, dtype)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    try:
+        yield
     except UnsupportedWeightsError as error:
         raise UnsupportedWeightsError(f'"{path.name}" is {error}') from error
-    return FaceDetector(network, spec, path.stem, path, device, dtype)
