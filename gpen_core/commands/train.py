@@ -11,10 +11,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of aligned faces, with or without a margin")
     parser.add_argument("--out", type=Path, default=Path("gpen-train"), help="folder for checkpoint, log and weights")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    parser.add_argument(
+        "--grow-from", type=Path, help="weights of half the size to begin with, e.g. of a --size 128 run"
+    )
     parser.add_argument("--images", type=int, default=100_000, help="pictures to see in all (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=8, help="pictures per step (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=1e-2, help="highest learning rate (default: %(default)s)")
     parser.add_argument("--size", type=int, default=256, help="side of the faces in pixels (default: %(default)s)")
+    parser.add_argument("--aligned-size", type=int, default=256, help="template size the files are aligned in")
     parser.add_argument("--style-dim", type=int, default=128, help="length of the style vector (default: %(default)s)")
     parser.add_argument("--mlp", type=int, default=4, help="layers of the mapping network (default: %(default)s)")
     parser.add_argument(
@@ -40,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
         data=args.data,
         out=args.out,
         spec=GpenSpec.published(args.size, args.style_dim, args.mlp, args.multiplier, args.narrow),
+        aligned_size=args.aligned_size,
+        grow_from=args.grow_from,
         images=args.images,
         batch_size=args.batch,
         learning_rate=args.rate,

@@ -68,7 +68,16 @@ def read_face(path: Path) -> Picture:
     bgr = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     if bgr is None:
         raise PhotoError(f'"{path}" cannot be read as a picture')
-    return bgr[:, :, ::-1].astype(np.float32) / 255
+    return np.asarray(bgr[:, :, ::-1], np.float32) / np.float32(255)
+
+
+def fit_to_template(picture: Picture, aligned_size: int, size: int) -> Picture:
+    """Scale a face aligned in the template of `aligned_size` to that of `size`, keeping its margin."""
+    if size == aligned_size:
+        return picture
+    height, width = (round(side * size / aligned_size) for side in picture.shape[:2])
+    interpolation = cv2.INTER_AREA if size < aligned_size else cv2.INTER_CUBIC
+    return np.clip(np.asarray(cv2.resize(picture, (width, height), interpolation=interpolation), np.float32), 0, 1)
 
 
 def centre_crop(picture: Picture, size: int) -> Picture:
@@ -98,14 +107,15 @@ class FacePairs(Dataset[tuple[Tensor, Tensor]]):
     """
 
     def __init__(
-        self, files: Sequence[Path], size: int, seed: int, length: int, settings: DegradeSettings | None = None
+        self, files: Sequence[Path], size: int, aligned_size: int, seed: int, length: int, settings: DegradeSettings
     ) -> None:
-        """Take pictures that are aligned in the template of `size`, with an even margin around it."""
+        """Take files aligned in the template of `aligned_size` with an even margin around it; give faces of `size`."""
         self.files = tuple(files)
+        self.aligned_size = aligned_size
         self.size = size
         self.seed = seed
         self.length = length
-        self.settings = settings or DegradeSettings()
+        self.settings = settings
 
     def __len__(self) -> int:
         return self.length
@@ -114,7 +124,8 @@ class FacePairs(Dataset[tuple[Tensor, Tensor]]):
         round_number, position = divmod(index, len(self.files))
         order = np.random.default_rng((self.seed, round_number)).permutation(len(self.files))
         rng = np.random.default_rng((self.seed, round_number, position))
-        clear = _vary_geometry(read_face(self.files[order[position]]), self.size, rng)
+        face = fit_to_template(read_face(self.files[order[position]]), self.aligned_size, self.size)
+        clear = _vary_geometry(face, self.size, rng)
         clear = _vary_colour(clear, rng)
         poor = degrade(clear, int(rng.integers(2**31)), self.settings)
         return to_tensor(poor), to_tensor(clear)
@@ -133,7 +144,7 @@ def _vary_geometry(picture: Picture, size: int, rng: Rng) -> Picture:
         return np.ascontiguousarray(picture[top : top + size, left : left + size])
     centre = ((width - 1) / 2, (height - 1) / 2)
     matrix = cv2.getRotationMatrix2D(centre, rng.uniform(-7, 7), float(np.exp(rng.uniform(-0.05, 0.1))))
-    matrix[:, 2] += (size - 1) / 2 - np.array(centre) + shift
+    matrix[:, 2] = matrix[:, 2] + (size - 1) / 2 - np.array(centre) + shift
     flags = cv2.INTER_LANCZOS4
     warped = cv2.warpAffine(
         np.ascontiguousarray(picture), matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT

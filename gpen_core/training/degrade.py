@@ -37,6 +37,7 @@ class DegradeSettings:
         jpeg: JPEG quality.
         second_chance: how often a second, lighter order follows (a picture sent on by chat).
         clean_chance: how often the picture stays as it is, so that a clear face is left alone.
+        enlarge: OpenCV interpolations by which the small picture may be brought back to its size.
     """
 
     blur_sigma: Range = (0.2, 2.4)
@@ -48,6 +49,13 @@ class DegradeSettings:
     jpeg: Range = (30.0, 95.0)
     second_chance: float = 0.35
     clean_chance: float = 0.04
+    enlarge: tuple[int, ...] = (cv2.INTER_LINEAR, cv2.INTER_CUBIC)
+
+    @classmethod
+    def for_size(cls, size: int) -> "DegradeSettings":
+        """Give the ranges for faces of `size` pixels: blur and down-scaling in proportion to 256 pixels."""
+        scale = size / 256
+        return cls(blur_sigma=(0.2, 0.4 + 2.0 * scale), shrink=(1.0, 1.0 + 7.0 * scale))
 
 
 def degrade(clear: Picture, seed: int, settings: DegradeSettings | None = None) -> Picture:
@@ -61,16 +69,14 @@ def degrade(clear: Picture, seed: int, settings: DegradeSettings | None = None) 
         if rng.random() < settings.second_chance:
             poor = _second_order(poor, rng, settings)
     height, width = clear.shape[:2]
-    enlarged = cv2.resize(poor, (width, height), interpolation=int(rng.choice((cv2.INTER_LINEAR, cv2.INTER_CUBIC))))
+    enlarged = cv2.resize(poor, (width, height), interpolation=int(rng.choice(settings.enlarge)))
     return np.clip(enlarged, 0, 1).astype(np.float32)
 
 
 def _first_order(clear: Picture, rng: Rng, settings: DegradeSettings) -> Picture:
     poor = clear
     if rng.random() < settings.motion_chance:
-        poor = cv2.filter2D(
-            poor, -1, motion_kernel(rng.uniform(3, 11), rng.uniform(0, 180)), borderType=cv2.BORDER_REFLECT
-        )
+        poor = _convolve(poor, motion_kernel(rng.uniform(3, 11), rng.uniform(0, 180)))
     elif rng.random() < settings.blur_chance:
         poor = _blur(poor, settings.blur_sigma, rng)
     poor = _resize(poor, 1 / float(np.exp(rng.uniform(*np.log(settings.shrink)))), rng)
@@ -103,7 +109,11 @@ def _blur(picture: Picture, sigma: Range, rng: Rng) -> Picture:
     kernel = degradations().random_mixed_kernels(
         _KERNELS, _KERNEL_ODDS, side, sigma, sigma, (-np.pi, np.pi), betag_range=(0.5, 4), betap_range=(1, 2)
     )
-    return cv2.filter2D(picture, -1, kernel.astype(np.float32), borderType=cv2.BORDER_REFLECT)
+    return _convolve(picture, kernel.astype(np.float32))
+
+
+def _convolve(picture: Picture, kernel: Picture) -> Picture:
+    return np.asarray(cv2.filter2D(picture, -1, kernel, borderType=cv2.BORDER_REFLECT), np.float32)
 
 
 def _resize(picture: Picture, factor: float, rng: Rng) -> Picture:
@@ -126,5 +136,6 @@ def _noise(picture: Picture, rng: Rng, settings: DegradeSettings, strength: floa
 def jpeg(picture: Picture, quality: int) -> Picture:
     """Compress and read back; basicsr's own function hands OpenCV a fractional quality, which recent ones refuse."""
     levels = np.clip(np.round(picture[:, :, ::-1] * 255), 0, 255).astype(np.uint8)
-    _, code = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.imdecode(code, cv2.IMREAD_COLOR)[:, :, ::-1].astype(np.float32) / 255
+    code = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    decoded = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR), np.float32)
+    return decoded[:, :, ::-1] / np.float32(255)

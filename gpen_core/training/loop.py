@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Subset
 
 from ..progress import NoProgress, Progress
 from .data import FacePairs, find_faces
+from .degrade import DegradeSettings
 from .export import export_generator
 from .losses import RestorationLoss
 from .settings import TrainSettings
@@ -41,7 +42,7 @@ def train(settings: TrainSettings, *, resume: bool = False, progress: Progress |
     progress = progress or NoProgress()
     files = find_faces(settings.data)
     state = start_state(settings, resume=resume)
-    faces = validation_set(files.validation, settings.spec.size, count=24)
+    faces = validation_set(files.validation, settings.aligned_size, settings.spec.size, count=24)
     step = _Stepper(settings, state)
     progress.start(settings.images - state.images, "images")
     saved = state.images
@@ -100,7 +101,9 @@ def _window(settings: TrainSettings, images: int) -> tuple[int, int]:
 
 
 def _batches(settings: TrainSettings, files: tuple[Path, ...], start: int) -> Iterator[tuple[Tensor, Tensor]]:
-    pairs = FacePairs(files, settings.spec.size, settings.seed, settings.images, settings.degrade)
+    size = settings.spec.size
+    ranges = DegradeSettings.for_size(size)
+    pairs = FacePairs(files, size, settings.aligned_size, settings.seed, settings.images, ranges)
     remaining = Subset(pairs, range(start, settings.images))
     yield from DataLoader(
         remaining,

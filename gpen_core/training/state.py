@@ -10,6 +10,8 @@ from torch import nn
 
 from ..errors import SettingsError, UnsupportedWeightsError, WeightsNotFoundError
 from ..models.gpen import GpenGenerator
+from ..models.load import load_restorer
+from .grow import grow
 from .initial import initial_generator
 from .settings import TrainSettings
 
@@ -36,11 +38,23 @@ class TrainState:
 
 
 def new_state(settings: TrainSettings) -> TrainState:
-    """Begin a run from the identity-like initial weights."""
-    network = initial_generator(settings.spec, settings.seed)
+    """Begin a run from the identity-like initial weights, or from a generator of half the size."""
+    network = _first_network(settings)
     average = copy.deepcopy(network).requires_grad_(False).eval()
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
     return TrainState(network, average, optimizer)
+
+
+def _first_network(settings: TrainSettings) -> GpenGenerator:
+    if settings.grow_from is None:
+        return initial_generator(settings.spec, settings.seed)
+    small = load_restorer(settings.grow_from).network
+    if not isinstance(small, GpenGenerator):
+        raise SettingsError(f'"{settings.grow_from}" holds no GPEN generator to grow')
+    network = grow(small, settings.seed)
+    if network.spec != settings.spec:
+        raise SettingsError(f'"{settings.grow_from}" grows to {network.spec}; expected {settings.spec}')
+    return network
 
 
 def save_state(state: TrainState, folder: Path) -> Path:
@@ -86,7 +100,7 @@ def start_state(settings: TrainSettings, *, resume: bool) -> TrainState:
     """Begin or resume a run.
 
     Raises:
-        SettingsError: if a new run would overwrite the checkpoint of an old one.
+        SettingsError: if a new run would overwrite the checkpoint of an old one, or cannot grow from what it is given.
     """
     settings.out.mkdir(parents=True, exist_ok=True)
     if resume:

@@ -9,20 +9,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .data import centre_crop, read_face, to_tensor
+from .data import centre_crop, fit_to_template, read_face, to_tensor
 from .degrade import DegradeSettings, degrade
 
-_BASE = DegradeSettings(blur_chance=1.0, motion_chance=0.0, second_chance=0.0, clean_chance=0.0)
+_BASE = DegradeSettings(
+    blur_chance=1.0, motion_chance=0.0, second_chance=0.0, clean_chance=0.0, enlarge=(cv2.INTER_LINEAR,)
+)
 
 DEGRADATION_SETS: dict[str, DegradeSettings] = {
     "mild": replace(
-        _BASE, shrink=(1.5, 1.5), blur_sigma=(0.3, 0.8), noise_sigma=(2, 6), poisson_scale=(0.1, 0.3), jpeg=(70, 85)
+        _BASE, shrink=(1.5, 1.5), blur_sigma=(0.4, 1.0), noise_sigma=(6, 12), poisson_scale=(0.3, 0.8), jpeg=(60, 80)
     ),
     "middle": replace(
-        _BASE, shrink=(3.0, 3.0), blur_sigma=(0.5, 1.2), noise_sigma=(3, 8), poisson_scale=(0.1, 0.5), jpeg=(60, 80)
+        _BASE, shrink=(3.0, 3.0), blur_sigma=(0.5, 1.2), noise_sigma=(5, 11), poisson_scale=(0.2, 0.6), jpeg=(60, 80)
     ),
     "strong": replace(
-        _BASE, shrink=(5.0, 5.0), blur_sigma=(0.5, 1.6), noise_sigma=(3, 10), poisson_scale=(0.1, 0.6), jpeg=(50, 75)
+        _BASE, shrink=(5.0, 5.0), blur_sigma=(0.5, 1.4), noise_sigma=(4, 10), poisson_scale=(0.2, 0.6), jpeg=(60, 80)
     ),
 }
 """Down-scaling by 1.5, 3 and 5 with blur, noise and JPEG in proportion, as `degrade` takes them."""
@@ -36,10 +38,10 @@ class ValidationSet:
     clear: Tensor
 
 
-def validation_set(files: Sequence[Path], size: int, count: int) -> ValidationSet:
+def validation_set(files: Sequence[Path], aligned_size: int, size: int, count: int) -> ValidationSet:
     """Make fixed poor pictures of `count` files spread evenly over the list."""
     chosen = [files[index * len(files) // count] for index in range(min(count, len(files)))]
-    clear = [centre_crop(read_face(path), size) for path in chosen]
+    clear = [centre_crop(fit_to_template(read_face(path), aligned_size, size), size) for path in chosen]
     poor = {
         name: torch.stack([to_tensor(degrade(face, 1000 + number, settings)) for number, face in enumerate(clear)])
         for name, settings in DEGRADATION_SETS.items()

@@ -1,0 +1,64 @@
+"""Grow a trained generator by one level: twice the side, what was learnt kept.
+
+Training starts at half the size, where a step costs a quarter, and goes on at full size.
+"""
+
+import math
+
+import torch
+
+from ..models.gpen import GpenGenerator, GpenSpec
+from ..models.gpen.network import SkipInjection, ToRGB
+
+# f(x) − f(−x) = (1 + 0.2)·√2·x for the leaky ReLU f of slope 0.2 and gain √2.
+_PAIR_GAIN = 1.2 * math.sqrt(2)
+
+
+def grow(small: GpenGenerator, seed: int) -> GpenGenerator:
+    """Make a generator of twice the side that starts as the small one on the halved picture, its output doubled.
+
+    The new encoder stage carries the picture and its negative in six channels; the stage below reads the halved picture
+    off their difference, where the small generator's first stage took the picture itself. The new decoder level adds
+    next to nothing at first.
+    """
+    torch.manual_seed(seed)
+    widths = small.spec.channels
+    spec = GpenSpec(2 * small.spec.size, small.spec.style_dim, small.spec.n_mlp, (*widths, max(6, widths[-1] // 2)))
+    grown = GpenGenerator(spec)
+    weights = grown.state_dict()
+    for key, value in small.state_dict().items():
+        stage, _, rest = key.partition(".")
+        if stage == "ecd0":
+            continue
+        new = f"ecd{int(stage[3:]) + 1}.{rest}" if stage.startswith("ecd") else key
+        weights[new] = value.clone()
+    weights.update(_first_stages(small, weights))
+    grown.load_state_dict(weights)
+    _quieten_last_level(grown)
+    return grown
+
+
+def _first_stages(small: GpenGenerator, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    carrier = weights["ecd0.0.0.weight"].clone()
+    carrier[:6] = 0
+    reader = weights["ecd1.0.1.weight"] * 0.02
+    before = small.get_parameter("ecd0.0.0.weight").detach()[:, :, 0, 0] / math.sqrt(3)
+    middle = before / _PAIR_GAIN * math.sqrt(reader[0].numel())
+    for colour in range(3):
+        for sign, channel in ((1.0, 2 * colour), (-1.0, 2 * colour + 1)):
+            carrier[channel, colour] = sign * math.sqrt(3)
+            reader[:, channel] = 0
+            reader[:, channel, 1, 1] = sign * middle[:, colour]
+    bias = small.get_parameter("ecd0.0.1.bias").detach().clone()
+    return {"ecd0.0.0.weight": carrier, "ecd1.0.1.weight": reader, "ecd1.0.2.bias": bias}
+
+
+def _quieten_last_level(grown: GpenGenerator) -> None:
+    last = grown.generator.to_rgbs[-1]
+    with torch.no_grad():
+        for module in list(grown.generator.convs)[-2:]:
+            for part in module.modules():
+                if isinstance(part, SkipInjection):
+                    part.weight.fill_(1.0)
+        if isinstance(last, ToRGB):
+            last.conv.weight.mul_(0.02)
