@@ -27,7 +27,7 @@ PHOTO_SUFFIXES = frozenset(
 
 _ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _GREY_MODES = frozenset({"1", "L", "LA", "La"})
-_STRIP_PIXELS = 1 << 20
+_STRIP_PIXELS = 1 << 17
 """Pixels converted at a time: small beside the photo, so that a 100-megapixel one needs little more than its result."""
 
 

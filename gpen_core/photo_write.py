@@ -28,7 +28,7 @@ WRITABLE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"
 _WHITE = (1.0, 1.0, 1.0)
 _PNG_LEVEL = 3
 """zlib effort for PNG: on photos level 6 takes twice as long for a file one tenth smaller."""
-_STRIP_PIXELS = 1 << 20
+_STRIP_PIXELS = 1 << 17
 
 
 @dataclass(frozen=True, eq=False)

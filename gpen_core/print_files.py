@@ -25,7 +25,7 @@ PRINT_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".pdf"})
 """File name endings that `write_print` knows, in lower case."""
 
 _POINTS_PER_INCH = 72.0
-_STRIP_PIXELS = 1 << 20
+_STRIP_PIXELS = 1 << 17
 
 
 def write_print(
