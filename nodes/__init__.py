@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from . import host
+from .batch import RestoreFolder
 from .compare import BeforeAfter
 from .detect import DetectAlignFaces
 from .load import LoadFaceDetector, LoadRestorer
@@ -37,6 +38,7 @@ class GpenPortrait(ComfyExtension):
             PrintUpscale,
             SavePrint,
             BeforeAfter,
+            RestoreFolder,
             FreeMemory,
             SamplePortrait,
         ]

@@ -14,6 +14,8 @@ import folder_paths
 import torch
 from comfy.cli_args import args
 
+from ..gpen_core.models.content import FileIdentity
+from ..gpen_core.models.manager import shared_manager
 from ..gpen_core.paths import safe_output_path
 from .convert import to_preview
 
@@ -58,18 +60,6 @@ class Hosted(Generic[ModelT]):
     stays: bool
 
 
-@dataclass(frozen=True)
-class _Key:
-    kind: str
-    path: Path | None
-    file: tuple[int, int]
-    dtype: torch.dtype
-    stays: bool
-
-
-_held: dict[_Key, Hosted] = {}
-
-
 def register_model_folders() -> None:
     """Make the folders for weights known to ComfyUI, beside what extra_model_paths.yaml says."""
     for name in dict.fromkeys((*RESTORER_FOLDERS, *DETECTOR_FOLDERS, *PARSER_FOLDERS)):
@@ -104,6 +94,16 @@ def _files(folders: tuple[str, ...], endings: tuple[str, ...]) -> dict[str, Path
     return found
 
 
+def photo_folder(name: str) -> Path:
+    """Find a folder of photos: an absolute path, or a name inside ComfyUI's input folder."""
+    return Path(folder_paths.get_input_directory()) / Path(name).expanduser()
+
+
+def output_folder(name: str) -> Path:
+    """Name a folder inside ComfyUI's output folder; never one outside."""
+    return safe_output_path(Path(folder_paths.get_output_directory()), name)
+
+
 def next_output_path(prefix: str, suffix: str, height: int, width: int) -> Path:
     """Name a new file in ComfyUI's output folder as its own Save Image does: prefix_00001_.png and so on.
 
@@ -130,41 +130,39 @@ def embeds_workflows() -> bool:
 
 
 def hosted(
-    kind: str,
-    load: Callable[..., ModelT],
-    path: Path | None,
-    dtype: torch.dtype = torch.float32,
-    stays: bool = False,
+    role: str, load: Callable[..., ModelT], path: Path, dtype: torch.dtype = torch.float32, *, stays: bool = False
 ) -> Hosted[ModelT]:
     """Load a model and put it under ComfyUI's care, or give the one that is held already.
 
-    A file that changed under the same name is loaded anew, and so is another type or policy.
+    The core's manager holds and shares it: a file that changed under the same name is loaded anew, and so is another
+    type or policy.
 
     Args:
-        kind: keeps models of different kinds apart.
+        role: keeps models of different kinds apart.
         load: the core's function; takes the path, `device` and `dtype`.
-        path: the weights; None for the embedded ones.
+        path: the weights.
         dtype: what to compute in.
         stays: whether the weights may stay on the GPU between runs.
     """
-    key = _Key(kind, path, file_identity(path), dtype, stays)
-    if key not in _held:
-        for stale in [other for other in _held if (other.kind, other.path) == (kind, path)]:
-            del _held[stale]
-        offload = management.unet_offload_device()
-        model = load(path, device=offload, dtype=dtype)
+    compute = management.get_torch_device()
+
+    def load_hosted(source: Path, *, device: torch.device, dtype: torch.dtype) -> Hosted[ModelT]:
+        model = load(source, device=device, dtype=dtype)
         patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
-        patcher = patcher_class(model.network, load_device=management.get_torch_device(), offload_device=offload)
-        _held[key] = Hosted(model, patcher, stays)
-    return _held[key]
+        offload = management.unet_offload_device()
+        return Hosted(model, patcher_class(model.network, load_device=compute, offload_device=offload), stays)
+
+    name = f"{role} in ComfyUI, stays" if stays else f"{role} in ComfyUI"
+    return shared_manager().get(name, load_hosted, path, device=compute, dtype=dtype)
 
 
-def file_identity(path: Path | None) -> tuple[int, int]:
-    """Tell a file from another under the same name: size and time of change; (0, 0) for the embedded weights."""
-    if path is None or not path.is_file():
-        return (0, 0)
-    status = path.stat()
-    return (status.st_size, status.st_mtime_ns)
+def fingerprint(*paths: Path | None) -> str:
+    """Tell files from others under the same names; what is None is left out.
+
+    ComfyUI writes it into saved pictures: plain text, and without the paths, which are nobody's business there.
+    """
+    files = [FileIdentity.of(path) for path in paths if path is not None]
+    return " ".join(f"{file.size_bytes}-{file.mtime_ns}" for file in files)
 
 
 @contextmanager
@@ -196,11 +194,10 @@ def unload(model: Hosted) -> None:
 
 def release_models() -> int:
     """Let go of every model this pack holds for later; gives how many there were."""
-    count = len(_held)
-    for model in _held.values():
-        unload(model)
-    _held.clear()
-    return count
+    for model in shared_manager().held().values():
+        if isinstance(model, Hosted):
+            unload(model)
+    return shared_manager().release()
 
 
 def unload_everything() -> None:

@@ -52,7 +52,7 @@ class LoadRestorer(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, model: str, **_: object) -> object:
         """Load again when the file was exchanged under its name."""
-        return host.file_identity(sockets.restorer_path(model))
+        return host.fingerprint(sockets.restorer_path(model))
 
     @classmethod
     def execute(cls, model: str, precision: str, after_run: str) -> io.NodeOutput:
@@ -81,7 +81,7 @@ class LoadFaceDetector(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, model: str, **_: object) -> object:
         """Load again when the file was exchanged under its name."""
-        return host.file_identity(sockets.detector_path(model))
+        return host.fingerprint(sockets.detector_path(model))
 
     @classmethod
     def execute(cls, model: str, after_run: str) -> io.NodeOutput:

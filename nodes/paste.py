@@ -57,7 +57,7 @@ class PasteFaces(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, parser: str, **_: object) -> object:
         """Run again when the parser's file was exchanged under its name."""
-        return host.file_identity(sockets.parser_path(parser))
+        return host.fingerprint(sockets.parser_path(parser))
 
     @classmethod
     def execute(

@@ -52,8 +52,9 @@ class RestorePortrait(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, model: str, detector: str, parser: str, **_: object) -> object:
         """Run again when a weights file was exchanged under its name."""
-        paths = (sockets.restorer_path(model), sockets.detector_path(detector), sockets.parser_path(parser))
-        return [host.file_identity(path) for path in paths]
+        return host.fingerprint(
+            sockets.restorer_path(model), sockets.detector_path(detector), sockets.parser_path(parser)
+        )
 
     @classmethod
     def execute(

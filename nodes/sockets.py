@@ -14,8 +14,10 @@ from ..gpen_core.detect import detect_faces
 from ..gpen_core.masks import MaskArea
 from ..gpen_core.models.descriptor import Restorer
 from ..gpen_core.models.faceparsing import FaceParser, load_face_parser
+from ..gpen_core.models.load import EMBEDDED_RESTORER as RESTORER_FILE
 from ..gpen_core.models.load import load_restorer
 from ..gpen_core.models.retinaface import FaceDetector, load_detector
+from ..gpen_core.models.retinaface.load import EMBEDDED as DETECTOR_FILE
 from ..gpen_core.pipeline import NoFaceChoice
 from ..gpen_core.types import Face, FaceCrop
 from . import convert, host
@@ -201,14 +203,14 @@ def keep_detail_input() -> io.Float.Input:
     )
 
 
-def restorer_path(name: str) -> Path | None:
-    """Find the file behind a name of the restorer menu; None for the embedded one."""
-    return None if name == EMBEDDED_RESTORER else host.weight_files(host.RESTORER_FOLDERS)[name]
+def restorer_path(name: str) -> Path:
+    """Find the file behind a name of the restorer menu."""
+    return RESTORER_FILE if name == EMBEDDED_RESTORER else host.weight_files(host.RESTORER_FOLDERS)[name]
 
 
-def detector_path(name: str) -> Path | None:
-    """Find the file behind a name of the detector menu; None for the embedded one."""
-    return None if name == EMBEDDED_DETECTOR else host.weight_files(host.DETECTOR_FOLDERS)[name]
+def detector_path(name: str) -> Path:
+    """Find the file behind a name of the detector menu."""
+    return DETECTOR_FILE if name == EMBEDDED_DETECTOR else host.weight_files(host.DETECTOR_FOLDERS)[name]
 
 
 def parser_path(name: str) -> Path | None:
@@ -232,12 +234,12 @@ def hosted_restorer(
     name: str = EMBEDDED_RESTORER, dtype: torch.dtype = torch.float32, stays: bool = False
 ) -> host.Hosted[Restorer]:
     """Give the restorer of a menu entry."""
-    return host.hosted("restorer", load_restorer, restorer_path(name), dtype, stays)
+    return host.hosted("restorer", load_restorer, restorer_path(name), dtype, stays=stays)
 
 
 def hosted_detector(name: str = EMBEDDED_DETECTOR, stays: bool = False) -> host.Hosted[FaceDetector]:
     """Give the detector of a menu entry."""
-    return host.hosted("detector", load_detector, detector_path(name), torch.float32, stays)
+    return host.hosted("detector", load_detector, detector_path(name), stays=stays)
 
 
 def activation_bytes(restorer: Restorer, faces: int) -> int:

@@ -1,0 +1,137 @@
+"""Restore Folder: every photo of a folder, one at a time."""
+
+from pathlib import Path
+
+from comfy_api.latest import io, ui
+
+from .. import gpen_core
+from ..gpen_core.batch import FolderSpec, restore_folder
+from ..gpen_core.folder_report import FolderReport
+from ..gpen_core.paste import PasteSettings
+from ..gpen_core.pipeline import PortraitSettings
+from . import host, sockets
+from .report import describe_restorer
+
+_SAMPLES = Path(gpen_core.__file__).parent / "samples"
+_FORMATS = {"as the photo": "same", "PNG": ".png", "JPEG": ".jpg", "TIFF": ".tif", "WebP": ".webp"}
+
+
+class RestoreFolder(io.ComfyNode):
+    """Restores every photo of a folder."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Declare the node."""
+        return io.Schema(
+            node_id="GPEN_RestoreFolder",
+            display_name="Restore Folder (GPEN)",
+            category=sockets.CATEGORY,
+            is_output_node=True,
+            description=(
+                "Restores every photo of a folder, one at a time, into a folder inside ComfyUI's output folder, with a "
+                "report of what became of each. What is done already is skipped, so a stopped run goes on where it was."
+            ),
+            inputs=[
+                io.String.Input(
+                    "folder",
+                    default="",
+                    tooltip=(
+                        "The folder with the photos: a full path on the machine that runs ComfyUI, or a folder inside "
+                        "its input folder. Empty takes the sample photo of this pack."
+                    ),
+                ),
+                io.String.Input(
+                    "output_folder",
+                    default="restored",
+                    tooltip="Where the results go: a folder inside ComfyUI's output folder. Sub-folders are kept.",
+                ),
+                sockets.restorer_menu(),
+                sockets.strength_input(),
+                sockets.area_menu(),
+                sockets.no_face_menu(),
+                io.Combo.Input(
+                    "format",
+                    options=list(_FORMATS),
+                    default="as the photo",
+                    tooltip="The kind of file of the results.",
+                ),
+                io.Int.Input("quality", default=95, min=1, max=100, tooltip="Of JPEG and WebP results."),
+                io.Boolean.Input("subfolders", default=True, tooltip="Also take the photos of sub-folders."),
+                io.String.Input(
+                    "pattern",
+                    default="{name}",
+                    tooltip=(
+                        "File name of a result, without its ending: {name} is the photo's name, {ext} its ending, "
+                        "{model} the network's name."
+                    ),
+                    extra_dict=sockets.ADVANCED,
+                ),
+                sockets.detector_menu("detector", advanced=True),
+                sockets.parser_menu(),
+                sockets.smallest_face_input(),
+                sockets.batch_size_input(),
+            ],
+            outputs=[
+                io.String.Output("report", tooltip="How the run went."),
+                io.String.Output(
+                    "written_to", tooltip="The folder of the results; report.html in it shows all photos."
+                ),
+                io.Int.Output("restored", tooltip="How many photos were restored in this run."),
+                io.Int.Output("failed", tooltip="How many photos could not be read or restored."),
+            ],
+            **sockets.search_aliases("batch", "bulk restore", "folder of photos", "批量修复"),
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_: object) -> float:
+        """Look at the folder again each time: its photos may have changed."""
+        return float("nan")
+
+    @classmethod
+    def execute(
+        cls,
+        folder: str,
+        output_folder: str,
+        model: str,
+        strength: float,
+        area: str,
+        no_face: str,
+        format: str,
+        quality: int,
+        subfolders: bool,
+        pattern: str,
+        detector: str,
+        parser: str,
+        smallest_face_px: int,
+        faces_at_once: int,
+    ) -> io.NodeOutput:
+        """Restore the photos."""
+        spec = FolderSpec(
+            source=host.photo_folder(folder) if folder.strip() else _SAMPLES,
+            output=host.output_folder(output_folder),
+            pattern=pattern,
+            suffix=_FORMATS[format],
+            recursive=subfolders,
+            quality=quality,
+        )
+        settings = PortraitSettings(
+            paste=PasteSettings(strength=strength),
+            mask_area=sockets.AREAS[area],
+            on_no_face=sockets.NO_FACE[no_face],
+            smallest_face_px=smallest_face_px,
+            batch_size=faces_at_once,
+        )
+        finder, restorer = sockets.hosted_detector(detector), sockets.hosted_restorer(model)
+        with (
+            sockets.parser_on_device(parser) as face_parser,
+            host.on_device(finder, restorer, activation_bytes=sockets.activation_bytes(restorer.model, faces_at_once)),
+        ):
+            report = restore_folder(
+                spec, finder.model, restorer.model, settings, parser=face_parser, progress=host.NodeProgress()
+            )
+        words = f"{report.summary()}\n{describe_restorer(restorer.model)}"
+        return io.NodeOutput(words, str(report.output), report.restored, report.failed, ui=_shown(report))
+
+
+def _shown(report: FolderReport) -> ui.PreviewText:
+    return ui.PreviewText(report.summary())
