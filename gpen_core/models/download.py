@@ -13,7 +13,7 @@ from .content import ABOUT, hash_file, mismatch, read_content
 from .ledger import Entry, read_ledger, record
 from .locking import locked
 from .places import FOLDERS_VARIABLE, user_folder
-from .transfer import Transfer, TransferError, TransferSettings, discard, fetch_part
+from .transfer import NO_CONNECTION, Transfer, TransferError, TransferSettings, discard, fetch_part
 
 logger = logging.getLogger(__name__)
 
@@ -137,9 +137,11 @@ def _fetch_new(job: _Fetch) -> None:
             return
         logger.info("%s: %s gave nothing usable: %s", card.name, url, problem)
         failures.append(f"{url}: {problem}")
+    offline = all(NO_CONNECTION in failure for failure in failures)
     raise DownloadError(
-        f"{card.name} could not be fetched. {'; '.join(failures)}. Behind a proxy, set HTTPS_PROXY. Without internet, "
-        'fetch the file elsewhere, then "python -m gpen_core models import FILE".'
+        f"{card.name} could not be fetched{': no mirror can be reached, is this machine online?' if offline else '.'} "
+        f"{'; '.join(failures)}. Behind a proxy, set HTTPS_PROXY. Without internet, fetch the file elsewhere, then "
+        '"python -m gpen_core models import FILE".'
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import GpenError, WeightsNotFoundError
-from .catalog import CATALOG, WeightsCard, find_card
+from .catalog import CATALOG, WeightsCard, card_by_hash, find_card
 from .content import cards_for
 from .ledger import read_ledger
 from .state_dict import WEIGHTS_SUFFIXES
@@ -64,7 +64,24 @@ def search_folders(extra: Iterable[Path] = ()) -> list[Path]:
 def find_files(folders: Sequence[Path]) -> list[FoundFile]:
     """Find every weights file in `folders` and tell each by its content; sub-folders are not entered."""
     paths = [path for folder in folders for path in sorted(folder.iterdir()) if _may_be_weights(path)]
-    return [_look_at(path) for path in dict.fromkeys(paths)]
+    return [describe_file(path) for path in dict.fromkeys(paths)]
+
+
+def describe_file(path: Path, sha256: str | None = None) -> FoundFile:
+    """Tell which cards a file can be: by its folder's ledger, by its hash if it is given, and by its content."""
+    try:
+        fetched = {entry.file_name: name for name, entry in read_ledger(path.parent).items()}
+        if path.name in fetched:
+            return FoundFile(path, (find_card(fetched[path.name]),))
+        return FoundFile(path, tuple(cards_for(path, sha256)))
+    except (GpenError, OSError) as error:
+        return FoundFile(path, (), str(error))
+
+
+def certain_card(path: Path, sha256: str) -> WeightsCard | None:
+    """Tell which card a file is beyond doubt: by its published hash, or by the one recorded when it came; else None."""
+    recorded = [name for name, entry in read_ledger(path.parent).items() if entry.sha256 == sha256]
+    return card_by_hash(sha256) or (find_card(recorded[0]) if recorded else None)
 
 
 def locate(card: WeightsCard, folders: Sequence[Path]) -> Path | None:
@@ -107,16 +124,6 @@ def _is_path(source: str) -> bool:
     if "/" in source or "\\" in source:
         return True
     return source.lower().endswith(WEIGHTS_SUFFIXES) and source not in {card.file_name for card in CATALOG}
-
-
-def _look_at(path: Path) -> FoundFile:
-    try:
-        entries = {entry.file_name: name for name, entry in read_ledger(path.parent).items()}
-        if path.name in entries:
-            return FoundFile(path, (find_card(entries[path.name]),))
-        return FoundFile(path, tuple(cards_for(path)))
-    except (GpenError, OSError) as error:
-        return FoundFile(path, (), str(error))
 
 
 def _may_be_weights(path: Path) -> bool:

@@ -14,6 +14,9 @@ from urllib.parse import urlsplit
 from ..errors import GpenError
 from ..progress import Progress
 
+NO_CONNECTION = "no connection"
+"""How the text of a `TransferError` begins where a server could not be reached at all."""
+
 _CHUNK = 256 * 1024
 _MAX_BYTES = 8 * 2**30  # where neither the card nor the server says how long a file is
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -283,5 +286,5 @@ def _broken(error: Exception, settings: TransferSettings) -> TransferError:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return TransferError(f"the server's certificate is not valid: {cause.verify_message}", False)
     if isinstance(error, urllib.error.URLError):
-        return TransferError(f"no connection: {cause}", True)
+        return TransferError(f"{NO_CONNECTION}: {cause}", True)
     return TransferError(f"the connection broke: {cause}", True)
