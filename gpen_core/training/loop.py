@@ -43,7 +43,7 @@ def train(settings: TrainSettings, *, resume: bool = False, progress: Progress |
     files = find_faces(settings.data)
     state = start_state(settings, resume=resume)
     faces = validation_set(files.validation, settings.aligned_size, settings.spec.size, count=24)
-    step = _Stepper(settings, state)
+    step = Stepper(settings, state)
     progress.start(settings.images - state.images, "images")
     saved = state.images
     started = time.monotonic() - state.seconds
@@ -59,7 +59,7 @@ def train(settings: TrainSettings, *, resume: bool = False, progress: Progress |
     return settings.out / EXPORT
 
 
-class _Stepper:
+class Stepper:
     """One step of the optimiser, with what it needs at hand."""
 
     def __init__(self, settings: TrainSettings, state: TrainState) -> None:

@@ -1,0 +1,223 @@
+"""Training: pairs are reproducible, a run can be interrupted, and its result loads like any other restorer."""
+
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from gpen_core.errors import PhotoError, SettingsError, UnsupportedWeightsError, WeightsNotFoundError
+from gpen_core.models.gpen import GpenSpec
+from gpen_core.models.load import load_restorer
+from gpen_core.training.data import FacePairs, find_faces, fit_to_template, read_face
+from gpen_core.training.degrade import DegradeSettings, degrade, jpeg, motion_kernel
+from gpen_core.training.grow import grow
+from gpen_core.training.initial import initial_generator
+from gpen_core.training.loop import Stepper, learning_rate, train
+from gpen_core.training.losses import LossWeights, RestorationLoss
+from gpen_core.training.settings import TrainSettings
+from gpen_core.training.state import new_state
+
+pytestmark = pytest.mark.skipif(find_spec("basicsr") is None, reason="basicsr is not installed")
+
+TINY = GpenSpec.published(32, style_dim=8, n_mlp=1, narrow=1 / 64)
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory) -> Path:
+    """Twelve pictures of 36 px in each of two sources: smooth colours with a bright spot."""
+    folder = tmp_path_factory.mktemp("faces")
+    random = np.random.default_rng(0)
+    for number in range(24):
+        picture = cv2.resize(random.uniform(40, 215, (4, 4, 3)).astype(np.float32), (36, 36))
+        cv2.circle(picture, (12 + number % 9, 18), 4, (255, 240, 230), -1)
+        name = f"{'house' if number < 12 else 'sfhq'}_{number:04d}.png"
+        cv2.imwrite(str(folder / name), picture)
+    return folder
+
+
+@pytest.fixture
+def settings(faces, tmp_path) -> TrainSettings:
+    return TrainSettings(
+        data=faces,
+        out=tmp_path / "run",
+        spec=TINY,
+        aligned_size=32,
+        images=8,
+        batch_size=2,
+        warm_up=2,
+        loss=LossWeights(feature=0),
+        workers=0,
+        save_every=4,
+    )
+
+
+def test_the_last_tenth_of_every_source_is_kept_back(faces):
+    files = find_faces(faces)
+    assert [path.name for path in files.validation] == ["house_0011.png", "sfhq_0023.png"]
+    assert len(files.train) == 22 and not set(files.train) & set(files.validation)
+
+
+def test_a_folder_without_faces_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match="holds 0 pictures; training needs at least ten of one source"):
+        find_faces(tmp_path)
+    with pytest.raises(SettingsError, match="there is no folder"):
+        find_faces(tmp_path / "none")
+
+
+def test_a_file_that_is_no_picture_is_named(tmp_path):
+    (tmp_path / "a_1.jpg").write_text("no picture")
+    with pytest.raises(PhotoError, match=r"a_1\.jpg"):
+        read_face(tmp_path / "a_1.jpg")
+
+
+def test_the_same_pair_comes_again(faces):
+    files = find_faces(faces).train
+    pairs = FacePairs(files, 32, 32, seed=3, length=100, settings=DegradeSettings.for_size(32))
+    poor, clear = pairs[40]
+    again = FacePairs(files, 32, 32, seed=3, length=100, settings=DegradeSettings.for_size(32))[40]
+    assert poor.shape == clear.shape == (3, 32, 32) and poor.dtype == torch.uint8
+    assert torch.equal(poor, again[0]) and torch.equal(clear, again[1])
+    assert not torch.equal(poor, pairs[41][0])
+
+
+def test_degrading_repeats_by_seed_and_leaves_the_global_generators_alone():
+    clear = np.random.default_rng(1).random((64, 64, 3), np.float32)
+    before = clear.copy()
+    state = np.random.get_state()[1].copy()  # noqa: NPY002 (basicsr draws from this generator)
+    first, second, other = (degrade(clear, seed, DegradeSettings()) for seed in (7, 7, 8))
+    assert np.array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+    assert np.array_equal(first, second) and not np.array_equal(first, other)
+    assert first.shape == clear.shape and first.dtype == np.float32 and first.min() >= 0 and first.max() <= 1
+    assert np.array_equal(clear, before)
+
+
+def test_a_clear_picture_can_stay_clear():
+    clear = np.random.default_rng(1).random((32, 32, 3), np.float32)
+    assert np.array_equal(degrade(clear, 0, DegradeSettings(clean_chance=1.0)), clear)
+
+
+def test_jpeg_keeps_colours_in_their_channels():
+    red = np.zeros((16, 16, 3), np.float32) + np.array([0.9, 0.1, 0.2], np.float32)
+    assert np.abs(jpeg(red, 90) - red).max() < 0.02
+
+
+@pytest.mark.parametrize(("degrees", "extent"), [(0, (1, 7)), (90, (7, 1))])
+def test_motion_runs_along_its_direction(degrees, extent):
+    kernel = motion_kernel(6, degrees)
+    rows, columns = np.nonzero(kernel > 0.05)
+    assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == extent
+    assert kernel.sum() == pytest.approx(1)
+
+
+def test_faces_are_scaled_with_their_margin():
+    assert fit_to_template(np.zeros((288, 288, 3), np.float32), 256, 128).shape == (144, 144, 3)
+
+
+def test_the_first_generator_gives_back_its_input():
+    network = initial_generator(GpenSpec.published(64, 16, 2, cm=1, narrow=1 / 16), seed=0)
+    picture = torch.rand(2, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        assert (network(picture) - picture).abs().mean() < 0.05
+
+
+def test_growing_keeps_what_the_small_generator_does():
+    small = initial_generator(GpenSpec.published(32, 16, 2, cm=1, narrow=1 / 16), seed=0)
+    with torch.no_grad():
+        for parameter in small.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.02)
+        large = grow(small, seed=1)
+        smooth = functional.interpolate(torch.rand(2, 3, 8, 8) * 2 - 1, size=64, mode="bicubic")
+        halved = functional.avg_pool2d(smooth, 2)
+        doubled = functional.interpolate(small(halved), size=64, mode="bilinear")
+        assert large.spec.size == 64
+        assert (large(smooth) - doubled).abs().mean() < 0.06
+        assert (large(smooth) - smooth).abs().mean() < 0.15
+
+
+def test_the_learning_rate_rises_then_falls():
+    settings = TrainSettings(Path(), Path(), images=1000, warm_up=100, batch_size=10, learning_rate=0.01)
+    rates = [learning_rate(settings, images) for images in (0, 100, 550, 1000)]
+    assert rates == pytest.approx([0.01 * 10 / 110, 0.01, 0.0051, 0.0002], rel=0.01)
+
+
+def test_a_loss_is_zero_for_the_truth_and_looks_harder_at_the_eyes():
+    loss = RestorationLoss(64, LossWeights(feature=0))
+    truth = torch.zeros(1, 3, 64, 64)
+    at_eye, at_corner = truth.clone(), truth.clone()
+    at_eye[..., 30, 25] = 1
+    at_corner[..., 2, 2] = 1
+    assert loss(truth, truth)["total"] < 5e-3 * 1.2
+    assert loss(at_eye, truth)["pixel"] > loss(at_corner, truth)["pixel"]
+
+
+def test_a_run_that_was_interrupted_ends_like_one_that_was_not(settings):
+    train(settings)
+    halves = replace(settings, out=settings.out.with_name("halves"))
+    with pytest.raises(KeyboardInterrupt):
+        train(halves, progress=StopAfter(4))
+    train(halves, resume=True)
+    whole = load_restorer(settings.out / "ema.safetensors")
+    resumed = load_restorer(halves.out / "ema.safetensors")
+    for key, value in whole.network.state_dict().items():
+        assert torch.equal(value, resumed.network.state_dict()[key]), key
+
+
+def test_a_run_leaves_weights_a_log_and_a_sheet(settings):
+    path = train(settings)
+    restorer = load_restorer(path)
+    assert restorer.spec == TINY and restorer.template == "gpen"
+    lines = (settings.out / "log.txt").read_text().splitlines()
+    assert [line.split()[0] for line in lines] == ["4", "8"]
+    assert (settings.out / "sheet_0000008.png").is_file()
+
+
+def test_steps_lower_the_loss_of_their_batch(settings):
+    step = Stepper(replace(settings, images=1000, learning_rate=0.02), new_state(settings))
+    poor, clear = (
+        torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1,
+        torch.zeros(2, 3, 32, 32),
+    )
+    losses = [step(poor, clear)["total"] for _ in range(15)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_run_grows_from_half_the_size(settings):
+    small = replace(settings, spec=GpenSpec(16, 8, 1, (8, 8, 8)), out=settings.out.with_name("small"), aligned_size=32)
+    large = replace(settings, spec=GpenSpec(32, 8, 1, (8, 8, 8, 6)), grow_from=train(small))
+    assert load_restorer(train(large)).size == 32
+
+
+def test_a_run_is_never_begun_over_another(settings):
+    train(settings)
+    with pytest.raises(SettingsError, match="holds a checkpoint already; add --resume"):
+        train(settings)
+
+
+def test_resuming_needs_a_checkpoint_of_the_same_shape(settings):
+    with pytest.raises(WeightsNotFoundError, match="there is no checkpoint"):
+        train(settings, resume=True)
+    train(settings)
+    with pytest.raises(UnsupportedWeightsError, match="was trained with another shape"):
+        train(replace(settings, spec=replace(TINY, n_mlp=2)), resume=True)
+
+
+class StopAfter:
+    """A progress that interrupts as a user would, once `images` were seen."""
+
+    def __init__(self, images: int) -> None:
+        self.left = images
+
+    def start(self, total: int, label: str) -> None:
+        pass
+
+    def advance(self, units: int = 1, preview: torch.Tensor | None = None) -> None:
+        self.left -= units
+
+    def check_cancelled(self) -> None:
+        if self.left <= 0:
+            raise KeyboardInterrupt
