@@ -129,7 +129,7 @@ def before_after(
         return _split(before, after, spec)
     if not faces:
         raise SettingsError('the layout "zoom" needs at least one face: pass faces, or choose "side" or "split".')
-    windows = [_face_window(face, after) for face in faces]
+    windows = [face_window(face, after) for face in faces]
     return _in_columns([(_cut(before, window, spec), _cut(after, window, spec)) for window in windows], spec)
 
 
@@ -250,8 +250,13 @@ def _split(before: torch.Tensor, after: torch.Tensor, spec: CompareSpec) -> torc
     return sheet
 
 
-def _face_window(face: Box | Face, picture: torch.Tensor) -> tuple[slice, slice]:
-    """Give the rows and columns of a square about a face, 1.6 times its box, moved to lie inside the picture."""
+def face_window(face: Box | Face, picture: torch.Tensor) -> tuple[slice, slice]:
+    """Give the rows and columns of a square about a face, 1.6 times its box, moved to lie inside the picture.
+
+    Args:
+        face: in pixels of `picture`.
+        picture: (3, H, W).
+    """
     box = face.box if isinstance(face, Face) else face
     side = max(1, round(1.6 * max(box.width, box.height)))
     spans = []

@@ -1,0 +1,139 @@
+"""What a folder run has done, on disk after every photo, so that a run killed at any moment can go on.
+
+One line of JSON per event is appended to a hidden file in the output folder: the name chosen for a photo before it is
+written, and what became of it afterwards. A last line cut short by a crash is left aside.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Literal, TypeAlias
+
+JOURNAL_NAME = ".restore_folder.jsonl"
+
+Verdict: TypeAlias = Literal["restored", "skipped", "rejected", "failed"]
+
+
+@dataclass(frozen=True)
+class PhotoRecord:
+    """What became of one photo of a folder.
+
+    Attributes:
+        photo: the source's path below the input folder, "/" between folders.
+        verdict: "restored"; "skipped": passed on unchanged, or done in an earlier run; "rejected": no photo to work
+            with, nothing was written; "failed": an error.
+        reason: why, in words for a user; empty for a plain "restored".
+        name: the path below the output folder that is set aside for the result.
+        written: whether the result is there.
+        ask_client: whether a better photo would help.
+        faces: how many faces were found.
+        restored: how many of them were restored.
+        size: (height, width) of the photo in pixels; (0, 0) if it could not be read.
+        seconds: time spent on it.
+        content: SHA-256 of the source file.
+        settings: what it was made with, as a hash; another value means that it must be done again.
+        naming: the naming pattern that gave `name`.
+        root: the input folder.
+    """
+
+    photo: str
+    verdict: Verdict | Literal["begun"]
+    reason: str = ""
+    name: str = ""
+    written: bool = False
+    ask_client: bool = False
+    faces: int = 0
+    restored: int = 0
+    size: tuple[int, int] = (0, 0)
+    seconds: float = 0.0
+    content: str = ""
+    settings: str = ""
+    naming: str = ""
+    root: str = ""
+
+    @property
+    def output(self) -> str:
+        """The result's path below the output folder; empty if nothing was written."""
+        return self.name if self.written else ""
+
+
+@dataclass(frozen=True)
+class Thumbnails:
+    """Small JPEG pictures of one photo, as base64 text; empty where there is none."""
+
+    before: str = ""
+    after: str = ""
+
+
+class Journal:
+    """The journal of one output folder, held open for appending.
+
+    Thumbnails stay on disk: what is held in memory is a few hundred bytes per photo.
+
+    Args:
+        folder: the output folder; it must exist.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / JOURNAL_NAME
+        self._records: dict[str, PhotoRecord] = {}
+        self._offsets: dict[str, int] = {}
+        self._file: IO[bytes] = self._path.open("a+b")
+        self._load()
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def find(self, photo: str) -> PhotoRecord | None:
+        """Give the last record of a photo; None if there is none."""
+        return self._records.get(photo)
+
+    def records(self) -> Iterator[PhotoRecord]:
+        """Give the last record of every photo."""
+        yield from self._records.values()
+
+    def append(self, record: PhotoRecord, thumbnails: Thumbnails | None = None) -> None:
+        """Write one record; when this returns, it outlives the process."""
+        offset = self._file.seek(0, os.SEEK_END)
+        line = {**asdict(record), "thumbnails": asdict(thumbnails or Thumbnails())}
+        self._file.write(json.dumps(line).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._records[record.photo], self._offsets[record.photo] = record, offset
+
+    def thumbnails(self, photo: str) -> Thumbnails:
+        """Read the thumbnails that were written with the last record of a photo."""
+        if photo not in self._offsets:
+            return Thumbnails()
+        self._file.seek(self._offsets[photo])
+        return Thumbnails(**json.loads(self._file.readline())["thumbnails"])
+
+    def _load(self) -> None:
+        self._file.seek(0)
+        offset = 0
+        for line in self._file:
+            record = _parsed(line)
+            if record is not None:
+                self._records[record.photo], self._offsets[record.photo] = record, offset
+            offset += len(line)
+        if offset and not line.endswith(b"\n"):
+            # So that the next record does not join a line cut short.
+            self._file.write(b"\n")
+
+
+def _parsed(line: bytes) -> PhotoRecord | None:
+    try:
+        fields = json.loads(line)
+        fields.pop("thumbnails", None)
+        record = PhotoRecord(**fields)
+    except (ValueError, TypeError, AttributeError):
+        return None
+    return replace(record, size=(record.size[0], record.size[1]))
