@@ -282,7 +282,7 @@ def test_cancelling_works_within_a_photo_and_the_next_run_goes_on(run, face, tmp
         write_photo(tmp_path / f"in/{number}.png", face.roll(number, -1))
     run(output="unbroken")
     reached = set()
-    for questions in (0, 1, 3, 6, 9, 12, 15):
+    for questions in (0, 1, 2, 3, 4, 6, 9):
         with pytest.raises(CancelAfter.StoppedError):
             run(progress=CancelAfter(questions))
         report = json.loads((tmp_path / "out/report.json").read_text("utf-8"))
