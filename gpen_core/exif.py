@@ -33,29 +33,48 @@ def carried_exif(block: bytes | None, *, size: tuple[int, int], keep_gps: bool =
         size: (height, width) of the new picture.
         keep_gps: carry over where the photo was taken.
     """
-    carried = Image.Exif()
     if not block:
-        return carried
+        return Image.Exif()
     source = Image.Exif()
     try:
         source.load(block)
-        carried.update({tag: value for tag, value in source.items() if tag in _KEPT})
-        details = {tag: value for tag, value in source.get_ifd(_EXIF_IFD).items() if tag not in _DROPPED_DETAILS}
+        carried, details = _kept(source)
         details.update({0xA001: 1, 0xA002: size[1], 0xA003: size[0]})  # sRGB, PixelXDimension, PixelYDimension
-        carried.get_ifd(_EXIF_IFD).update(details)
+        carried.update({0x0112: 1, _EXIF_IFD: details})
         if keep_gps and source.get_ifd(_GPS_IFD):
-            carried.get_ifd(_GPS_IFD).update(source.get_ifd(_GPS_IFD))
-        carried[0x0112] = 1
-        carried.tobytes()
+            carried[_GPS_IFD] = dict(source.get_ifd(_GPS_IFD))
+        return _packed_and_reloaded(carried)
     except _BROKEN as error:
         logger.warning("The photo's EXIF block is damaged and is not carried over: %s", error)
         return Image.Exif()
-    return carried
+
+
+def exif_block(exif: Image.Exif) -> bytes | None:
+    """Pack what a TIFF's own tags say about the photo into a block as other formats hold it; None if nothing."""
+    kept, details = _kept(exif)
+    if details:
+        kept[_EXIF_IFD] = details
+    if exif.get_ifd(_GPS_IFD):
+        kept[_GPS_IFD] = dict(exif.get_ifd(_GPS_IFD))
+    return kept.tobytes() if len(kept) else None
+
+
+def _kept(exif: Image.Exif) -> tuple[Image.Exif, dict[int, object]]:
+    """Give the main entries and the shooting details that outlive a change of file."""
+    kept = Image.Exif()
+    kept.update({tag: value for tag, value in exif.items() if tag in _KEPT})
+    return kept, {tag: value for tag, value in exif.get_ifd(_EXIF_IFD).items() if tag not in _DROPPED_DETAILS}
+
+
+def _packed_and_reloaded(exif: Image.Exif) -> Image.Exif:
+    """Give the same EXIF as if read from a file, which shows that it can be written."""
+    result = Image.Exif()
+    result.load(exif.tobytes())
+    return result
 
 
 def with_resolution(exif: Image.Exif, dpi: tuple[float, float]) -> Image.Exif:
     """Give the same EXIF with the resolution added as exact fractions of dots per inch."""
-    result = Image.Exif()
-    result.load(exif.tobytes())
+    result = _packed_and_reloaded(exif)
     result.update({0x011A: dpi[0], 0x011B: dpi[1], 0x0128: 2})
     return result

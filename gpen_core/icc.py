@@ -16,6 +16,10 @@ ColourSpace: TypeAlias = Literal["RGB", "GRAY", "CMYK", "Lab"]
 
 _SPACES: dict[bytes, ColourSpace] = {b"RGB ": "RGB", b"GRAY": "GRAY", b"CMYK": "CMYK", b"Lab ": "Lab"}
 
+# Numbers of lcms2.h; Pillow names them only from 10.3 on.
+_RELATIVE_COLORIMETRIC = 1
+_BLACK_POINT_COMPENSATION = 0x2000
+
 _PROFILE_DATE = struct.pack(">6H", 2026, 1, 1, 0, 0, 0)
 """Written over the moment of creation, so that equal pictures give equal files."""
 
@@ -93,8 +97,8 @@ def _build(
             target,
             mode,
             target_mode,
-            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+            renderingIntent=_RELATIVE_COLORIMETRIC,  # type: ignore[arg-type]
+            flags=_BLACK_POINT_COMPENSATION,  # type: ignore[arg-type]
         )
     except ImageCms.PyCMSError as error:
         raise ProfileError(f"cannot convert: {error}") from error

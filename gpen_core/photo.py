@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 
 from . import icc
 from .errors import PhotoError
-from .photo_open import StoredPicture, open_picture
+from .photo_open import StoredPicture, open_picture, strict_pillow
 from .photo_write import write_photo
 
 __all__ = ["MAX_PIXELS", "PHOTO_SUFFIXES", "Photo", "list_photos", "read_photo", "write_photo"]
@@ -81,12 +81,13 @@ def read_photo(path: str | Path, *, max_pixels: int = MAX_PIXELS, cmyk_profile: 
             large, or of a kind that has no plain meaning as a photo.
     """
     source = Path(path)
-    stored = open_picture(source, max_pixels)
-    if stored.samples is not None:
-        return _from_16bit(source, stored, stored.samples)
-    if stored.image is None:
-        raise PhotoError(f'"{source}" holds no picture.')
-    return _from_8bit(source, stored, stored.image, cmyk_profile)
+    with strict_pillow():
+        stored = open_picture(source, max_pixels)
+        if stored.samples is not None:
+            return _from_16bit(source, stored, stored.samples)
+        if stored.image is None:
+            raise PhotoError(f'"{source}" holds no picture.')
+        return _from_8bit(source, stored, stored.image, cmyk_profile)
 
 
 def list_photos(folder: str | Path, *, exclude: Collection[str | Path] = ()) -> list[Path]:

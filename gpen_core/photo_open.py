@@ -6,7 +6,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from .errors import PhotoError
+from .exif import exif_block
 
 if TYPE_CHECKING:
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
@@ -57,6 +58,7 @@ class StoredPicture:
         format: "JPEG", "PNG" …; "MPO" and "HEIF" as well.
         icc: the embedded colour profile.
         exif: the EXIF block as stored, with its opening "Exif" word.
+        orientation: the EXIF orientation the file was stored in, 1 to 8; it has been undone.
         dpi: (x, y) dots per inch, as seen upright.
         notes: what a user should know about the reading.
     """
@@ -67,6 +69,7 @@ class StoredPicture:
     format: str
     icc: bytes | None
     exif: bytes | None
+    orientation: int
     dpi: tuple[float, float] | None
     notes: tuple[str, ...]
 
@@ -79,20 +82,21 @@ def open_picture(path: Path, max_pixels: int) -> StoredPicture:
             `max_pixels` pixels (checked before anything is decoded).
     """
     head = _read_head(path)
-    with _strict_pillow(), warnings.catch_warnings(), _translate_errors(path, head):
+    with strict_pillow(), warnings.catch_warnings(), _translate_errors(path, head):
         warnings.simplefilter("ignore")  # what matters raises, or is in the notes
         image = _open_heif(path) if _is_heif(head) else _open_pillow(path)
         with image:
             _check_size(path, image.size, max_pixels)
-            notes = _first_frame_note(image)
-            grey = image.mode in _GREY_MODES or (image.format == "PNG" and head[25] in (0, 4))  # IHDR colour type
+            record = _record(image, head)
             if _bits_per_sample(image, head) == 16:
                 samples = _decode_16bit(path, image, head)
                 if samples is not None:
-                    return _describe(image, None, samples, grey, notes)
-                notes = (*notes, "this kind of 16-bit file is read at 8 bits per channel")
+                    return replace(record, samples=turn_upright(samples, record.orientation))
+                record = replace(record, notes=(*record.notes, "this kind of 16-bit file is read at 8 bits"))
             image.load()
-            return _describe(image, image, None, grey, notes)
+            if image.format != "TIFF" and record.orientation > 1:  # Pillow turns TIFF by itself
+                return replace(record, image=ImageOps.exif_transpose(image))
+            return replace(record, image=image)
 
 
 def _read_head(path: Path) -> bytes:
@@ -112,7 +116,7 @@ def _read_head(path: Path) -> bytes:
 
 
 @contextmanager
-def _strict_pillow() -> Iterator[None]:
+def strict_pillow() -> Iterator[None]:
     """Let Pillow report cut files, and leave the size check to us, whatever the host program set; then set it back."""
     with _pillow_lock:
         host = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
@@ -241,31 +245,33 @@ def _is_plain_tiff(image: Image.Image) -> bool:
     return whole_numbers and plain_alpha and (photometric, channels) in ((1, 1), (2, 3), (2, 4))
 
 
-def _describe(
-    image: Image.Image,
-    loaded: Image.Image | None,
-    samples: NDArray[np.uint16] | None,
-    grey: bool,
-    notes: tuple[str, ...],
-) -> StoredPicture:
-    exif = image.getexif()
+def _record(image: Image.Image, head: bytes) -> StoredPicture:
+    """Note what an opened file says about its picture."""
+    notes = _first_frame_note(image)
+    if image.format == "PNG":
+        image.load()  # its EXIF block may stand behind the pixels
+    exif, block = Image.Exif(), None
+    try:
+        exif = image.getexif()
+        block = image.info.get("exif") or exif_block(exif)
+    except _BROKEN:
+        block = None
+    if (block is None and "exif" in image.info) or (block and not len(exif)):
+        block, notes = (
+            None,
+            (*notes, "its EXIF block is damaged or empty; if the photo lies on its side, turn it by hand"),
+        )
     orientation = int(exif.get(274, 1) or 1)
-    dpi = _dpi(image)
-    if dpi is not None and orientation in (5, 6, 7, 8):
-        dpi = dpi[::-1]
-    block = image.info.get("exif") or (exif.tobytes() if len(exif) else None)
-    if loaded is not None and orientation in range(2, 9):
-        loaded = ImageOps.exif_transpose(loaded)
-    if samples is not None:
-        samples = turn_upright(samples, orientation)
+    dpi = _dpi(image, exif)
     return StoredPicture(
-        image=loaded,
-        samples=samples,
-        grey=grey,
+        image=None,
+        samples=None,
+        grey=image.mode in _GREY_MODES or (image.format == "PNG" and head[25] in (0, 4)),  # IHDR colour type
         format=image.format or "",
         icc=image.info.get("icc_profile") or None,
         exif=block,
-        dpi=dpi,
+        orientation=orientation if orientation in range(1, 9) else 1,
+        dpi=dpi[::-1] if dpi is not None and orientation in (5, 6, 7, 8) else dpi,
         notes=notes,
     )
 
@@ -282,9 +288,8 @@ def turn_upright(samples: NDArray[np.uint16], orientation: int) -> NDArray[np.ui
     return samples[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
 
 
-def _dpi(image: Image.Image) -> tuple[float, float] | None:
+def _dpi(image: Image.Image, exif: Image.Exif) -> tuple[float, float] | None:
     """Give the stored resolution; the fractions in the EXIF where the format's own whole numbers only come near."""
-    exif = image.getexif()
     per_inch = 2.54 if exif.get(296, 2) == 3 else 1.0
     in_exif = float(exif.get(282, 0)) * per_inch, float(exif.get(283, 0)) * per_inch
     x, y = (float(value) for value in image.info.get("dpi") or in_exif)

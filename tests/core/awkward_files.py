@@ -257,6 +257,7 @@ AWKWARD_FILES: tuple[AwkwardFile, ...] = (
     AwkwardFile("cmyk_profile.jpg", with_profile("JPEG", cmyk_profile(), quality=95), tolerance=4),
     AwkwardFile("ycck.jpg", ycck_jpeg, tolerance=2),
     AwkwardFile("adobe_rgb.jpg", with_profile("JPEG", ADOBE_RGB, quality=97)),
+    AwkwardFile("damaged_exif.jpg", saved("JPEG", quality=95, exif=b"Exif\0\0neither II nor MM")),
     AwkwardFile("damaged_profile.jpg", saved("JPEG", quality=95, icc_profile=b"not a profile at all" * 20)),
     AwkwardFile("wrong_profile.jpg", saved("JPEG", quality=95, icc_profile=cmyk_profile())),
     *(AwkwardFile(f"orientation_{turn}.jpg", oriented("JPEG", turn, quality=95)) for turn in range(1, 9)),

@@ -34,8 +34,8 @@ def alpha() -> torch.Tensor:
 def camera_exif() -> bytes:
     exif = Image.Exif()
     exif.update({0x0112: 6, 0x010F: "Camera", 0x0110: "Model 1", 0x0132: "2026:01:02 03:04:05", 0x0100: 9999})
-    exif.get_ifd(0x8769).update({0x829A: 0.008, 0x9003: "2026:01:02 03:04:05", 0x927C: b"maker", 0xA002: 9999})
-    exif.get_ifd(0x8825).update({1: "N", 2: (31.0, 14.0, 3.0)})
+    exif[0x8769] = {0x829A: 0.008, 0x9003: "2026:01:02 03:04:05", 0x927C: b"maker", 0xA002: 9999}
+    exif[0x8825] = {1: "N", 2: (31.0, 14.0, 3.0)}
     return exif.tobytes()
 
 
