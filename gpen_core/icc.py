@@ -36,6 +36,40 @@ def srgb_profile() -> bytes:
     return bytes(profile)
 
 
+@cache
+def adobe_rgb_profile() -> bytes:
+    """Give a profile of Adobe RGB (1998), for photos that only name it.
+
+    Source: Adobe RGB (1998) Color Image Encoding, version 2005-05, sections 4.3.1.2 and 4.3.5.1 and annex A (the
+    matrix to XYZ adapted to D50).
+    """
+    primaries = {
+        b"rXYZ": (0.60974, 0.31111, 0.01947),
+        b"gXYZ": (0.20528, 0.62567, 0.06087),
+        b"bXYZ": (0.14919, 0.06322, 0.74457),
+        b"wtpt": (0.96420, 1.0, 0.82491),
+    }
+    tags = {
+        name: b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(value * 65536) for value in xyz))
+        for name, xyz in primaries.items()
+    }
+    gamma = b"curv\0\0\0\0" + struct.pack(">IHH", 1, 563, 0)  # 2 51/256
+    return _packed_profile(tags | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), gamma))
+
+
+def _packed_profile(tags: dict[bytes, bytes]) -> bytes:
+    """Lay out a display profile for RGB. Source: ICC.1:2001-04 sections 6.1 and 6.2."""
+    start = 128 + 4 + 12 * len(tags)
+    table, body = struct.pack(">I", len(tags)), b""
+    for name, data in tags.items():
+        table += struct.pack(">4s2I", name, start + len(body), len(data))
+        body += data
+    header = struct.pack(">3I", start + len(body), 0, 0x02400000)  # size, no preferred module, version 2.4
+    header += b"mntrRGB XYZ " + _PROFILE_DATE + b"acsp" + bytes(28)
+    header += struct.pack(">3i", 63190, 65536, 54061)  # D50, the white of the connection space
+    return header.ljust(128, b"\0") + table + body
+
+
 def colour_space(icc: bytes) -> ColourSpace:
     """Name the kind of pixels that a profile describes.
 

@@ -17,6 +17,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from .errors import PhotoError
 from .exif import exif_block
+from .icc import adobe_rgb_profile
 
 if TYPE_CHECKING:
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
@@ -56,7 +57,7 @@ class StoredPicture:
         samples: (H, W, 1|3|4) uint16, R, G, B, A; None if `image` holds it.
         grey: whether the file stores grey only.
         format: "JPEG", "PNG" …; "MPO" and "HEIF" as well.
-        icc: the embedded colour profile.
+        icc: the embedded colour profile, or the one that the EXIF block names.
         exif: the EXIF block as stored, with its opening "Exif" word.
         orientation: the EXIF orientation the file was stored in, 1 to 8; it has been undone.
         dpi: (x, y) dots per inch, as seen upright.
@@ -135,7 +136,7 @@ def _translate_errors(path: Path, head: bytes) -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise PhotoError(f'"{path}" {_why_unknown(head)}.') from error
     except _BROKEN as error:
-        raise PhotoError(f'"{path}" is damaged or cut short: {error}. Ask for the file again.') from error
+        raise PhotoError(f'"{path}" is damaged or cut short: {str(error).strip()}. Ask for the file again.') from error
 
 
 def _why_unknown(head: bytes) -> str:
@@ -256,11 +257,14 @@ def _record(image: Image.Image, head: bytes) -> StoredPicture:
         block = image.info.get("exif") or exif_block(exif)
     except _BROKEN:
         block = None
-    if (block is None and "exif" in image.info) or (block and not len(exif)):
+    if (block is None and image.info.get("exif")) or (block and not len(exif)):
         block, notes = (
             None,
             (*notes, "its EXIF block is damaged or empty; if the photo lies on its side, turn it by hand"),
         )
+    profile = image.info.get("icc_profile") or None
+    if profile is None and block is not None and _says_adobe_rgb(exif):
+        profile, notes = adobe_rgb_profile(), (*notes, "Adobe RGB, as its EXIF says")
     orientation = int(exif.get(274, 1) or 1)
     dpi = _dpi(image, exif)
     return StoredPicture(
@@ -268,12 +272,20 @@ def _record(image: Image.Image, head: bytes) -> StoredPicture:
         samples=None,
         grey=image.mode in _GREY_MODES or (image.format == "PNG" and head[25] in (0, 4)),  # IHDR colour type
         format=image.format or "",
-        icc=image.info.get("icc_profile") or None,
+        icc=profile,
         exif=block,
         orientation=orientation if orientation in range(1, 9) else 1,
         dpi=dpi[::-1] if dpi is not None and orientation in (5, 6, 7, 8) else dpi,
         notes=notes,
     )
+
+
+def _says_adobe_rgb(exif: Image.Exif) -> bool:
+    """Whether a camera wrote Adobe RGB without a profile: "R03", DCF option file (DCF 2.0, CIPA DC-009)."""
+    try:
+        return str(exif.get_ifd(0xA005).get(1, "")).startswith("R03")
+    except _BROKEN:
+        return False
 
 
 def turn_upright(samples: NDArray[np.uint16], orientation: int) -> NDArray[np.uint16]:

@@ -120,6 +120,18 @@ def with_profile(file_format: str, profile: bytes, **settings: object) -> Maker:
     return make
 
 
+def adobe_rgb_by_exif(path: Path, picture: Image.Image) -> None:
+    """Store Adobe RGB as cameras do: no profile, only "R03" in the EXIF's interoperability block."""
+    srgb, adobe = ImageCms.createProfile("sRGB"), ImageCms.ImageCmsProfile(io.BytesIO(ADOBE_RGB))
+    stored = ImageCms.profileToProfile(picture, srgb, adobe, renderingIntent=1)
+    entry = struct.pack("<HHI4s", 1, 2, 4, b"R03\0")
+    interoperability = struct.pack("<H", 1) + entry + b"\0" * 4
+    details = struct.pack("<HHHII", 1, 0xA005, 4, 1, 44) + b"\0" * 4
+    main = struct.pack("<HHHII", 1, 0x8769, 4, 1, 26) + b"\0" * 4
+    block = b"Exif\0\0II*\0" + struct.pack("<I", 8) + main + details + interoperability
+    stored.save(path, "JPEG", quality=97, exif=block)
+
+
 def grey_with_profile(path: Path, picture: Image.Image) -> None:
     """Store grey as linear light squared-rooted (gamma 2), which its profile says."""
     code = np.asarray(picture.convert("L")) / 255
@@ -217,6 +229,12 @@ def heic(**settings: object) -> Maker:
     return make
 
 
+def oriented_heic(path: Path, picture: Image.Image) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    heic(exif=exif.tobytes())(path, picture.transpose(_TURN_BACK[6]))
+
+
 def cut(maker: Maker, keep: float) -> Maker:
     """Keep only the first part of a file, as after a broken transfer."""
 
@@ -257,6 +275,7 @@ AWKWARD_FILES: tuple[AwkwardFile, ...] = (
     AwkwardFile("cmyk_profile.jpg", with_profile("JPEG", cmyk_profile(), quality=95), tolerance=4),
     AwkwardFile("ycck.jpg", ycck_jpeg, tolerance=2),
     AwkwardFile("adobe_rgb.jpg", with_profile("JPEG", ADOBE_RGB, quality=97)),
+    AwkwardFile("adobe_rgb_by_exif.jpg", adobe_rgb_by_exif),
     AwkwardFile("damaged_exif.jpg", saved("JPEG", quality=95, exif=b"Exif\0\0neither II nor MM")),
     AwkwardFile("damaged_profile.jpg", saved("JPEG", quality=95, icc_profile=b"not a profile at all" * 20)),
     AwkwardFile("wrong_profile.jpg", saved("JPEG", quality=95, icc_profile=cmyk_profile())),
@@ -305,6 +324,7 @@ AWKWARD_FILES: tuple[AwkwardFile, ...] = (
     AwkwardFile("palette.bmp", lambda path, picture: picture.quantize(200).save(path, "BMP"), tolerance=5),
     AwkwardFile("phone.avif", saved("AVIF", quality=90), tolerance=3, needs="avif"),
     AwkwardFile("phone.heic", heic(), tolerance=3, needs="pillow_heif"),
+    AwkwardFile("turned.heic", oriented_heic, tolerance=3, needs="pillow_heif"),
     AwkwardFile("手机.HEIC", heic(), tolerance=3, needs="pillow_heif"),
     # refused
     AwkwardFile("empty.jpg", holding(b""), "refused", "empty"),
