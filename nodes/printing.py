@@ -137,7 +137,7 @@ class SavePrint(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default="print/portrait",
-                    tooltip="Name of the files, with sub-folders of the output folder; %date:yyyy-MM-dd% works.",
+                    tooltip="Name of the files, with sub-folders of the output folder; %year%-%month%-%day% works.",
                 ),
                 io.Combo.Input("format", options=list(_FORMATS), default="PNG", tooltip="The kind of file."),
                 io.Int.Input("quality", default=95, min=1, max=100, tooltip="Of JPEG, and of the picture in a PDF."),

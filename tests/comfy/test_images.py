@@ -101,5 +101,5 @@ def test_faces_of_another_batch_are_refused(comfy):
 def test_the_report_names_the_network_and_how_to_get_a_better_one(comfy):
     report = comfy.run(restore("portrait")).told("6")["value"]
 
-    assert "restorer: gpen_small_256, 256 px" in report
+    assert "restorer: GPEN Portrait small 256" in report
     assert "models fetch GPEN-BFR-512" in report

@@ -1,4 +1,4 @@
-"""A real ComfyUI for the tests: started once, stopped at the end."""
+"""A real ComfyUI for the tests that ask for one: started once, stopped at the end."""
 
 import os
 import subprocess
@@ -23,7 +23,9 @@ def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comfy]:
     for name in ("input", "output", "temp", "user", "models", "custom_nodes"):
         (base / name).mkdir()
     (base / "custom_nodes" / "gpen-portrait").symlink_to(PACK, target_is_directory=True)
-    (base / "custom_nodes" / "probe_nodes").symlink_to(Path(__file__).parent / "probe_nodes", target_is_directory=True)
+    (base / "custom_nodes" / "probe_nodes").symlink_to(
+        Path(__file__).parent / "comfy" / "probe_nodes", target_is_directory=True
+    )
     log, port = base / "log.txt", free_port()
     command = [python, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", port, "--disable-api-nodes"]
     command += ["--base-directory", base, "--database-url", "sqlite:///:memory:"]

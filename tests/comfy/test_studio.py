@@ -1,0 +1,249 @@
+"""The nodes around the restoration: choose, tone, print, compare, folders, memory."""
+
+import json
+from io import BytesIO
+
+import pytest
+from PIL import Image
+
+from tests.comfy.graphs import DETECT, PASTE, PORTRAIT, node, picture, restore, steps
+from tests.comfy.server import PACK
+
+SAMPLE = PACK / "gpen_core" / "samples" / "astronaut_poor.jpg"
+TONE = {"saturation": 1.15, "lift": 0.0, "warmth": 0.0, "protect_highlights": 0.8, "match_original": 0.0}
+PRINT = {
+    "paper": "by scale",
+    "scale": 1.5,
+    "dpi": 0.0,
+    "crop": "fill",
+    "bleed_mm": 0.0,
+    "width_mm": 100.0,
+    "height_mm": 150.0,
+    "resampling": "bicubic",
+    "sharpening": 0.4,
+}
+SAVE = {"filename_prefix": "print/portrait", "format": "PNG", "quality": 95, "profile": "sRGB"}
+COMPARE = {"layout": "side by side", "captions": "Before / After", "dark": False}
+FOLDER = {
+    **{key: PORTRAIT[key] for key in ("model", "strength", "area", "no_face", "detector", "parser")},
+    "folder": "",
+    "output_folder": "restored",
+    "format": "as the photo",
+    "quality": 95,
+    "subfolders": True,
+    "pattern": "{name}",
+    "smallest_face_px": 16,
+    "faces_at_once": 4,
+}
+
+
+def printed(kind: str = "portrait", save: dict | None = None, **settings) -> dict:
+    """Lay one kind of picture out (2), save it (3), and probe the sheet (4) and the report (5)."""
+    return {
+        "1": picture(kind),
+        "2": node("GPEN_PrintUpscale", image=["1", 0], **{**PRINT, **settings}),
+        "3": node("GPEN_SavePrint", sheets=["2", 1], **{**SAVE, **(save or {})}),
+        "4": node("TestProbe", value=["2", 0]),
+        "5": node("TestProbe", value=["2", 2]),
+    }
+
+
+class TestSelectFaces:
+    def test_only_the_chosen_face_is_pasted(self, comfy):
+        prompt = steps("batch of 0, 1 and 2 faces")
+        prompt["20"] = node("GPEN_SelectFaces", faces=["2", 0], take="2", order="left to right", smallest_face_px=0)
+        prompt["3"]["inputs"]["faces"] = ["20", 0]
+        prompt["21"] = node("TestProbe", value=["20", 2])
+
+        run = comfy.run(prompt)
+
+        assert run.told("21")["value"] == 1
+        assert "picture 2: 0 of 1 faces pasted\npicture 3: 1 of 2 faces pasted" in run.told("8")["value"]
+
+    def test_a_choice_that_cannot_be_read_is_refused_in_words(self, comfy):
+        prompt = {
+            "1": picture("portrait"),
+            "2": node("GPEN_DetectAlignFaces", image=["1", 0], **DETECT),
+            "3": node("GPEN_SelectFaces", faces=["2", 0], take="first", order="left to right", smallest_face_px=0),
+            "4": node("TestProbe", value=["3", 2]),
+        }
+
+        assert 'numbers from 1 such as "1", "1, 3" or "2-4", got "first"' in comfy.run(prompt).error
+
+
+class TestSkinTone:
+    def test_only_skin_changes(self, comfy):
+        prompt = {
+            "1": picture("portrait"),
+            "2": node("GPEN_SkinTone", image=["1", 0], **TONE),
+            "3": node("TestDifference", before=["1", 0], after=["2", 0], mask=["2", 1]),
+        }
+
+        change = comfy.run(prompt).told("3")
+
+        assert change["outside"] == 0
+        assert change["inside"] > 0.005
+
+    def test_a_mask_says_where(self, comfy):
+        prompt = {
+            "1": picture("portrait"),
+            "2": node("SolidMask", value=1.0, width=512, height=512),
+            "3": node("GPEN_SkinTone", image=["1", 0], mask=["2", 0], **{**TONE, "saturation": 0.0}),
+            "4": node("TestProbe", value=["3", 1]),
+        }
+
+        assert comfy.run(prompt).told("4")["min"] == 1
+
+    def test_a_mask_of_another_size_is_refused_in_words(self, comfy):
+        prompt = {
+            "1": picture("portrait"),
+            "2": node("SolidMask", value=1.0, width=64, height=64),
+            "3": node("GPEN_SkinTone", image=["1", 0], mask=["2", 0], **TONE),
+            "4": node("TestProbe", value=["3", 1]),
+        }
+
+        assert "expected a MASK of shape (1, 512, 512) like the image, got (1, 64, 64)" in comfy.run(prompt).error
+
+    def test_match_original_without_an_original_is_refused_in_words(self, comfy):
+        prompt = {
+            "1": picture("portrait"),
+            "2": node("GPEN_SkinTone", image=["1", 0], **{**TONE, "match_original": 1.0}),
+            "3": node("TestProbe", value=["2", 0]),
+        }
+
+        assert "no original was given" in comfy.run(prompt).error
+
+
+class TestPrint:
+    def test_a_scale_enlarges(self, comfy):
+        assert comfy.run(printed()).told("4")["shape"] == [1, 768, 768, 3]
+
+    def test_a_paper_gives_a_file_of_its_size_with_profile_and_workflow(self, comfy):
+        run = comfy.run(printed(paper="id-35x45"), {"nodes": []})
+
+        saved = Image.open(BytesIO(run.pictures("3")[0]))
+        assert saved.size == (413, 531)  # 35 × 45 mm at 300 dpi
+        assert saved.info["dpi"] == pytest.approx((300, 300), abs=0.02)  # a PNG holds whole pixels per metre
+        assert saved.info["icc_profile"]
+        assert json.loads(saved.info["workflow"]) == {"nodes": []}
+        assert json.loads(saved.info["prompt"])["2"]["inputs"]["paper"] == "id-35x45"
+        assert "35.0 x 45.0 mm at 300 dpi" in run.told("5")["value"]
+
+    @pytest.mark.parametrize(
+        ("kind", "ending", "start"),
+        [("JPEG", ".jpg", b"\xff\xd8"), ("TIFF 16 bit", ".tif", b"II*\0"), ("PDF", ".pdf", b"%PDF")],
+    )
+    def test_other_formats(self, comfy, kind, ending, start):
+        prompt = printed(save={"format": kind, "filename_prefix": f"formats/{ending[1:]}"}, paper="id-35x45")
+        prompt["6"] = node("TestProbe", value=["3", 0])
+
+        path = comfy.base / "output" / "formats" / f"{ending[1:]}_00001_{ending}"
+
+        assert comfy.run(prompt).told("6")["value"] == str(path)
+        assert path.read_bytes()[:4].startswith(start)
+
+    def test_files_are_never_overwritten(self, comfy):
+        for strength in (0.1, 0.2):
+            assert comfy.run(printed(sharpening=strength, save={"filename_prefix": "again/x", "format": "PDF"})).ok
+
+        assert {path.name for path in (comfy.base / "output" / "again").iterdir()} == {"x_00001_.pdf", "x_00002_.pdf"}
+
+    @pytest.mark.parametrize("prefix", ["../outside", "/tmp/outside", "a/../../outside"])
+    def test_no_file_leaves_the_output_folder(self, comfy, prefix):
+        run = comfy.run(printed(save={"filename_prefix": prefix}))
+
+        assert not run.ok
+        assert not list(comfy.base.parent.rglob("outside*"))
+
+
+class TestBeforeAfter:
+    def compare(self, kind: str = "portrait", **settings) -> dict:
+        return {
+            "1": picture(kind),
+            "2": node("GPEN_RestorePortrait", image=["1", 0], **PORTRAIT),
+            "3": node("GPEN_BeforeAfter", before=["1", 0], after=["2", 0], **{**COMPARE, **settings}),
+            "4": node("TestProbe", value=["3", 0]),
+        }
+
+    def test_side_by_side(self, comfy):
+        run = comfy.run(self.compare())
+
+        _, height, width, _ = run.told("4")["shape"]
+        assert width > 1024
+        assert height > 512
+
+    def test_the_page_gets_both_pictures_for_its_slider(self, comfy):
+        run = comfy.run(self.compare())
+
+        assert len(run.outputs("3", "images")) == len(run.outputs("3", "a_images")) == 1
+        assert len(run.outputs("3", "b_images")) == 1
+
+    def test_contact_sheet_holds_the_batch(self, comfy):
+        run = comfy.run(self.compare("batch of 0, 1 and 2 faces", layout="contact sheet of the batch"))
+
+        assert run.told("4")["shape"][0] == 1
+
+    def test_zoom_shows_the_faces(self, comfy):
+        prompt = self.compare(layout="zoom on the faces", captions="修复前 / 修复后")
+        prompt["5"] = node("GPEN_DetectAlignFaces", image=["1", 0], **DETECT)
+        prompt["3"]["inputs"]["faces"] = ["5", 0]
+
+        assert comfy.run(prompt).told("4")["shape"][1] < 400
+
+    def test_zoom_without_faces_is_refused_in_words(self, comfy):
+        assert "needs at least one face" in comfy.run(self.compare(layout="zoom on the faces")).error
+
+
+class TestRestoreFolder:
+    def run(self, comfy, **settings):
+        prompt = {
+            "1": node("GPEN_RestoreFolder", **{**FOLDER, **settings}),
+            "2": node("TestProbe", value=["1", 0]),
+            "3": node("TestProbe", value=["1", 2]),
+            "4": node("TestProbe", value=["1", 3]),
+        }
+        return comfy.run(prompt)
+
+    def test_a_folder_of_the_input_folder_is_restored_and_then_skipped(self, comfy):
+        folder = comfy.base / "input" / "客户"
+        folder.mkdir(exist_ok=True)
+        (folder / "证件照.jpg").write_bytes(SAMPLE.read_bytes())
+        (folder / "broken.jpg").write_bytes(SAMPLE.read_bytes()[:500])
+
+        first = self.run(comfy, folder="客户", output_folder="done")
+        again = self.run(comfy, folder="客户", output_folder="done")
+
+        assert (first.told("3")["value"], first.told("4")["value"]) == (1, 1)
+        assert (comfy.base / "output" / "done" / "证件照.jpg").is_file()
+        assert "broken.jpg" in (comfy.base / "output" / "done" / "report.html").read_text(encoding="utf-8")
+        assert again.told("3")["value"] == 0
+
+    @pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "C:\\outside", "nul", "a\0b", ""])
+    def test_results_never_leave_the_output_folder(self, comfy, name):
+        run = self.run(comfy, output_folder=name)
+
+        assert "cannot be used as a file name" in run.error
+
+    def test_a_folder_that_does_not_exist_is_refused_in_words(self, comfy):
+        assert "is not a folder" in self.run(comfy, folder="nowhere").error
+
+
+class TestFreeMemory:
+    def test_anything_passes_and_our_networks_go(self, comfy):
+        prompt = restore("portrait")
+        prompt["8"] = node("GPEN_FreeMemory", value=["2", 0], free="every network")
+        prompt["9"] = node("TestProbe", value=["8", 0])
+        prompt["10"] = node("TestModels", after=["8", 1])
+
+        run = comfy.run(prompt)
+
+        assert run.told("9")["per_picture"] == run.told("3")["per_picture"]
+        assert run.told("10") == {"loaded": [], "alive": {"GpenGenerator": 0, "RetinaFace": 0}}
+
+
+def test_paste_takes_a_strength(comfy):
+    prompt = steps("portrait")
+    prompt["4"]["inputs"] |= {**PASTE, "strength": 0.0}
+    prompt["9"] = node("TestDifference", before=["1", 0], after=["4", 0], mask=["4", 1])
+
+    assert comfy.run(prompt).told("9")["largest"] == 0
