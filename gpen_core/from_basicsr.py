@@ -1,24 +1,28 @@
 """What is used of basicsr, each part imported when first needed.
 
-basicsr 1.4.2 imports `torchvision.transforms.functional_tensor`, which torchvision 0.17 removed, and its package runs
-every file it has when imported. Both are answered here: single files are loaded without their package, and the missing
-module exists only while one is being loaded.
+basicsr 1.4.2 imports `torchvision.transforms.functional_tensor`, which torchvision 0.17 removed, and its packages run
+every file they have when imported. Both are answered here: single files are imported below packages that run nothing,
+and neither those packages nor the stand-in for the missing module stay behind.
 """
 
+import importlib
 import importlib.util
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+from torch import nn
 
 from .errors import MissingPackageError
 
 _MISSING_MODULE = "torchvision.transforms.functional_tensor"
+_PACKAGES = ("archs", "data", "metrics", "utils")
+_HOME_IN_UTILS = {"bgr2ycbcr": "color_util", "get_root_logger": "logger"}
 
 
 @cache
@@ -30,7 +34,29 @@ def degradations() -> ModuleType:
     Raises:
         MissingPackageError: if basicsr is not installed.
     """
-    return _load_file("data/degradations.py")
+    return _load("basicsr.data.degradations")
+
+
+@cache
+def niqe_module() -> ModuleType:
+    """Load `basicsr.metrics.niqe`, whose `calculate_niqe` rates a picture's naturalness without a reference.
+
+    Raises:
+        MissingPackageError: if basicsr is not installed.
+    Source: Mittal et al. 2013, "Making a Completely Blind Image Quality Analyzer".
+    """
+    return _load("basicsr.metrics.niqe")
+
+
+@cache
+def rrdbnet_class() -> Callable[..., nn.Module]:
+    """Load the network class of the ESRGAN upscalers, `basicsr.archs.rrdbnet_arch.RRDBNet`.
+
+    Raises:
+        MissingPackageError: if basicsr is not installed.
+    Source: Wang et al. 2018, ESRGAN; Wang et al. 2021, Real-ESRGAN.
+    """
+    return _load("basicsr.archs.rrdbnet_arch").RRDBNet
 
 
 @contextmanager
@@ -46,20 +72,39 @@ def seeded_globals(seed: int) -> Iterator[None]:
         np.random.set_state(numpy_state)  # noqa: NPY002
 
 
-def _load_file(path_in_package: str) -> ModuleType:
+def _load(name: str) -> ModuleType:
     spec = importlib.util.find_spec("basicsr")
     if spec is None or not spec.submodule_search_locations:
         raise MissingPackageError(
             "this step needs the package basicsr, which is not installed: pip install basicsr (Python below 3.13)"
         )
-    path = Path(spec.submodule_search_locations[0]) / path_in_package
-    file_spec = importlib.util.spec_from_file_location(f"{__package__}._basicsr_{path.stem}", path)
-    if file_spec is None or file_spec.loader is None:
-        raise MissingPackageError(f"the installed basicsr has no file {path_in_package}: pip install basicsr==1.4.2")
-    module = importlib.util.module_from_spec(file_spec)
-    with _functional_tensor():
-        file_spec.loader.exec_module(module)
-    return module
+    with _functional_tensor(), _bare_packages(Path(spec.submodule_search_locations[0])):
+        return importlib.import_module(name)
+
+
+@contextmanager
+def _bare_packages(folder: Path) -> Iterator[None]:
+    """Stand in for basicsr's packages, unless the host has imported them already; forget them afterwards."""
+    if "basicsr" in sys.modules:
+        yield
+        return
+    for name in ("", *_PACKAGES):
+        package = ModuleType(f"basicsr.{name}".rstrip("."))
+        package.__path__ = [str(folder / name)]
+        sys.modules[package.__name__] = package
+    sys.modules["basicsr.utils"].__getattr__ = _from_utils  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for name in [name for name in sys.modules if name == "basicsr" or name.startswith("basicsr.")]:
+            del sys.modules[name]
+
+
+def _from_utils(name: str) -> object:
+    """Answer `from basicsr.utils import name` for the names that the loaded files ask for (PEP 562)."""
+    if name not in _HOME_IN_UTILS:
+        raise AttributeError(name)
+    return getattr(importlib.import_module(f"basicsr.utils.{_HOME_IN_UTILS[name]}"), name)
 
 
 @contextmanager
