@@ -1,6 +1,6 @@
 """Read the tensors of a weights file, whatever it is called and whoever made it, without running anything it holds."""
 
-import pickle
+import pickle  # nosec B403 (for the name of its exception; nothing is unpickled with it)
 import struct
 import warnings
 import zipfile
