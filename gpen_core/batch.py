@@ -15,7 +15,7 @@ import cv2
 import torch
 
 from .errors import CancelledError, GpenError, NoFaceError, PhotoError, SettingsError
-from .folder_journal import Journal, PhotoRecord, Thumbnails
+from .folder_journal import JOURNAL_NAME, Journal, PhotoRecord, Thumbnails
 from .folder_report import FolderReport, picture_thumbnails, write_reports
 from .folder_spec import FolderSpec, Gate
 from .models.content import hash_file
@@ -290,7 +290,8 @@ def _sources(spec: FolderSpec) -> list[Path]:
             f'the output folder "{spec.output}" is, or holds, the input folder "{spec.source}": choose another one, '
             "beside or inside the input folder."
         )
-    photos = list_photos(spec.source, exclude=(spec.output,))
+    results = [journal.parent for journal in spec.source.rglob(JOURNAL_NAME) if journal.parent != spec.source]
+    photos = list_photos(spec.source, exclude=(spec.output, *results))
     return photos if spec.recursive else [photo for photo in photos if photo.parent == spec.source]
 
 

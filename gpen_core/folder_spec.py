@@ -17,8 +17,8 @@ class FolderSpec:
     """Which photos, and where their results go.
 
     Attributes:
-        source: the input folder.
-        output: the output folder; made if missing. It may lie inside `source`: it is not read then.
+        source: the input folder. Folders inside it that hold the results of such runs are left out.
+        output: the output folder; made if missing. It may lie inside `source`.
         pattern: file name of a result without its ending; {name}, {ext} and {model} stand for the photo's name, its
             ending without the dot, and the name of the restorer's file. Sub-folders are kept.
         suffix: format of the results; "same" keeps the photo's own where it can be written, else PNG.

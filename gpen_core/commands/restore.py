@@ -2,11 +2,13 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from ..errors import SettingsError
 from . import shell
 
 if TYPE_CHECKING:
+    from ..folder_spec import OutputSuffix
     from ..models.descriptor import Restorer
     from ..pipeline import PortraitSettings
     from ..types import PortraitResult
@@ -44,8 +46,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", type=int, default=4, metavar="N", help="faces restored at once (default %(default)s)")
     add("--compare", type=Path, metavar="FILE", help="also write a before/after sheet")
     add("--quality", type=int, default=95, metavar="1…100", help="of JPEG and WebP results (default %(default)s)")
+    of_folders = parser.add_argument_group("for a folder")
+    of_folders.add_argument("--pattern", default="{name}", help=_PATTERN_HELP)
+    of_folders.add_argument("--format", choices=_FORMATS, default="same", help=_FORMAT_HELP)
+    of_folders.add_argument("--flat", action="store_true", help="leave sub-folders out")
+    of_folders.add_argument("--check", action="store_true", help="reject the photos that the verb check rejects")
 
 
+_FORMATS = ("same", "png", "jpg", "tif", "webp")
+_PATTERN_HELP = "name of a result without its ending, of {name}, {ext} and {model} (default %(default)s)"
+_FORMAT_HELP = "of the results; same: the photo's own where it can be written, else png (default %(default)s)"
 _AREA_HELP = "what is blended in without face parsing: the head with its hair, or the face alone (default %(default)s)"
 _NO_FACE_HELP = 'a photo without a face: "keep" it unchanged, take the "whole" picture for a face, or "stop"'
 
@@ -66,14 +76,32 @@ def run(arguments: argparse.Namespace) -> int:
 def _run_folder(arguments: argparse.Namespace) -> int:
     from ..batch import FolderSpec, restore_folder
 
+    if arguments.compare is not None:
+        raise SettingsError("--compare is for one photo; for folders there is the verb compare")
     output = arguments.output or arguments.input.with_name(arguments.input.name + "_restored")
-    restorer = shell.chosen_restorer(arguments)
+    suffix = cast("OutputSuffix", arguments.format if arguments.format == "same" else f".{arguments.format}")
+    spec = FolderSpec(
+        arguments.input,
+        output,
+        pattern=arguments.pattern,
+        suffix=suffix,
+        recursive=not arguments.flat,
+        quality=arguments.quality,
+    )
+    restorer, detector = shell.chosen_restorer(arguments), shell.chosen_detector(arguments)
+    gate = None
+    if arguments.check:
+        from ..folder_gate import CheckGate
+
+        gate = CheckGate(detector=detector)
     with shell.ShellProgress() as progress:
         report = restore_folder(
-            FolderSpec(arguments.input, output),
-            shell.chosen_detector(arguments),
+            spec,
+            detector,
             restorer,
             _settings(arguments),
+            parser=shell.chosen_parser(arguments),
+            gate=gate,
             progress=progress,
         )
     print(report.summary())

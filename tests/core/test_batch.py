@@ -16,6 +16,7 @@ import torch
 from PIL import Image, features
 
 from gpen_core.batch import FolderSpec, restore_folder
+from gpen_core.cli import main
 from gpen_core.commands.restore import SAMPLE
 from gpen_core.errors import SettingsError
 from gpen_core.folder_journal import JOURNAL_NAME
@@ -204,6 +205,8 @@ def test_results_inside_the_input_folder_are_not_read_again(run, face, tmp_path)
     write_photo(tmp_path / "in/a.png", face)
     assert run(output="in/restored").total == 1
     assert run(output="in/restored").total == 1
+    assert run(output="in/again").total == 1, "the results of the first run are no photos to restore"
+    assert run("in/restored", output="second_pass").total == 1, "unless they are asked for"
 
 
 def test_pattern_and_flat_folder(run, models, face, tmp_path):
@@ -385,3 +388,18 @@ def test_awkward_files_get_the_right_verdict_each(run, face, tmp_path):
         if record.verdict == "restored":
             assert read_photo(tmp_path / "out" / record.output).size == (180, 180)
     assert report.failed == sum(verdict == "failed" for verdict in expected.values())
+
+
+def test_the_command_line_takes_a_folder(face, tmp_path, capsys):
+    write_photo(tmp_path / "in/a.png", face)
+    write_photo(tmp_path / "in/small.png", torch.full((3, 40, 40), 0.5))
+    write_photo(tmp_path / "in/sub/b.png", face)
+    words = ["restore", "-i", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--format", "jpg", "--pattern"]
+    assert main([*words, "{name}_restored", "--flat", "--check"]) == 0
+    assert "1 restored, 0 skipped, 1 rejected, 0 failed" in capsys.readouterr().out
+    assert [path.as_posix() for path in stamps(tmp_path / "out")] == ["a_restored.jpg"]
+    (tmp_path / "in/broken.png").write_bytes(b"no photo")
+    assert main([*words, "{name}"]) == 1
+    assert "failed: broken.png" in capsys.readouterr().out
+    assert main([*words, "{name}", "--compare", "sheet.png"]) == 1
+    assert "verb compare" in capsys.readouterr().err
