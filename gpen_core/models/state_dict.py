@@ -1,6 +1,7 @@
 """Read the tensors of a weights file, whatever it is called and whoever made it, without running anything it holds."""
 
-import pickle  # nosec B403 (for the name of its exception; nothing is unpickled with it)
+# Only for the name of its exception; nothing is unpickled with it.
+import pickle  # nosec B403
 import struct
 import warnings
 import zipfile
