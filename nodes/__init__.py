@@ -4,6 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import host
 from .batch import RestoreFolder
+from .check import CheckPhoto
 from .compare import BeforeAfter
 from .detect import DetectAlignFaces
 from .load import LoadFaceDetector, LoadRestorer
@@ -38,6 +39,7 @@ class GpenPortrait(ComfyExtension):
             PrintUpscale,
             SavePrint,
             BeforeAfter,
+            CheckPhoto,
             RestoreFolder,
             FreeMemory,
             SamplePortrait,

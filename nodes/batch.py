@@ -5,8 +5,10 @@ from pathlib import Path
 from comfy_api.latest import io, ui
 
 from .. import gpen_core
-from ..gpen_core.batch import FolderSpec, restore_folder
+from ..gpen_core.batch import restore_folder
+from ..gpen_core.folder_gate import CheckGate
 from ..gpen_core.folder_report import FolderReport
+from ..gpen_core.folder_spec import FolderSpec
 from ..gpen_core.paste import PasteSettings
 from ..gpen_core.pipeline import PortraitSettings
 from . import host, sockets
@@ -57,6 +59,14 @@ class RestoreFolder(io.ComfyNode):
                 ),
                 io.Int.Input("quality", default=95, min=1, max=100, tooltip="Of JPEG and WebP results."),
                 io.Boolean.Input("subfolders", default=True, tooltip="Also take the photos of sub-folders."),
+                io.Boolean.Input(
+                    "check_first",
+                    default=False,
+                    tooltip=(
+                        "Check each photo first (see Check Photo): what the check rejects is not restored but listed "
+                        "in the report, with what to ask of the client."
+                    ),
+                ),
                 io.String.Input(
                     "pattern",
                     default="{name}",
@@ -99,6 +109,7 @@ class RestoreFolder(io.ComfyNode):
         format: str,
         quality: int,
         subfolders: bool,
+        check_first: bool,
         pattern: str,
         detector: str,
         parser: str,
@@ -127,7 +138,13 @@ class RestoreFolder(io.ComfyNode):
             host.on_device(finder, restorer, activation_bytes=sockets.activation_bytes(restorer.model, faces_at_once)),
         ):
             report = restore_folder(
-                spec, finder.model, restorer.model, settings, parser=face_parser, progress=host.NodeProgress()
+                spec,
+                finder.model,
+                restorer.model,
+                settings,
+                parser=face_parser,
+                gate=CheckGate(detector=finder.model) if check_first else None,
+                progress=host.NodeProgress(),
             )
         words = f"{report.summary()}\n{describe_restorer(restorer.model)}"
         return io.NodeOutput(words, str(report.output), report.restored, report.failed, ui=_shown(report))

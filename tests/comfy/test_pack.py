@@ -6,6 +6,7 @@ from tests.comfy.server import PACK
 
 NODES = [
     "GPEN_BeforeAfter",
+    "GPEN_CheckPhoto",
     "GPEN_DetectAlignFaces",
     "GPEN_FreeMemory",
     "GPEN_LoadFaceDetector",

@@ -31,6 +31,7 @@ FOLDER = {
     "format": "as the photo",
     "quality": 95,
     "subfolders": True,
+    "check_first": False,
     "pattern": "{name}",
     "smallest_face_px": 16,
     "faces_at_once": 4,
@@ -192,6 +193,43 @@ class TestBeforeAfter:
 
     def test_zoom_without_faces_is_refused_in_words(self, comfy):
         assert "needs at least one face" in comfy.run(self.compare(layout="zoom on the faces")).error
+
+
+class TestCheckPhoto:
+    def check(self, kind: str, **settings) -> dict:
+        defaults = {"reject_below_px": 128, "warn_below_px": 150, "largest_angle": 30.0, "niqe": False}
+        return {
+            "1": picture(kind),
+            "2": node("GPEN_CheckPhoto", image=["1", 0], **{**defaults, **settings}),
+            **{str(number + 3): node("TestProbe", value=["2", number]) for number in range(4)},
+        }
+
+    def test_a_good_portrait_passes(self, comfy):
+        run = comfy.run(self.check("portrait"))
+
+        assert run.told("3")["shape"] == [1, 512, 512, 3]
+        assert run.told("4")["value"] is True
+        report = json.loads(run.told("6")["value"])
+        assert len(report) == 1
+        assert len(report[0]["faces"]) == 1
+
+    def test_one_bad_photo_of_a_batch_is_enough_to_reject(self, comfy):
+        run = comfy.run(self.check("batch of 0, 1 and 2 faces"))
+
+        assert run.told("4")["value"] is False
+        assert "no face was found: send a photo that shows the person from the front" in run.told("5")["value"]
+
+    def test_the_limits_are_the_users(self, comfy):
+        run = comfy.run(self.check("portrait", reject_below_px=600, warn_below_px=150))
+
+        assert run.told("4")["value"] is False
+        assert "never below" not in run.told("5")["value"].splitlines()[1]
+
+    def test_niqe_is_measured_or_its_absence_is_said(self, comfy):
+        report = json.loads(comfy.run(self.check("portrait", niqe=True)).told("6")["value"])[0]
+
+        niqe = next(finding for finding in report["findings"] if finding["name"] == "niqe")
+        assert niqe["value"] is not None or any("NIQE is left out" in note for note in report["notes"])
 
 
 class TestRestoreFolder:
