@@ -2,6 +2,7 @@
 
 # Only for the name of its exception; nothing is unpickled with it.
 import pickle  # nosec B403
+import re
 import struct
 import warnings
 import zipfile
@@ -26,6 +27,7 @@ _MAX_PICKLE_BYTES = 32 * 2**20  # the names and shapes of the largest known file
 _ZIP_MAGIC = b"PK\x03\x04"
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.serialization.MAGIC_NUMBER, pickled
 _FETCH_AGAIN = "Fetch it again"
+_WANTED = re.compile(r"GLOBAL (\S+)")
 
 # Everything torch.load was seen to raise on damaged files (each byte of a small one changed in turn).
 _DAMAGE = (
@@ -165,9 +167,15 @@ def _read_torch(path: Path, device: str, kind: FileFormat) -> object:
             warnings.simplefilter("ignore")  # torch warns about its own old storage classes
             content: object = torch.load(file, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
+        wanted = _WANTED.search(str(error))  # torch's own words advise to switch the check off
+        what = (
+            f'holds more than tensors: it asks for "{wanted[1]}"'
+            if wanted
+            else "is damaged, or holds more than tensors"
+        )
         raise UnsupportedWeightsError(
-            f'"{path.name}" holds more than tensors, or is damaged. Objects in such files can run code, so they are '
-            f"refused ({_first_line(error)}). Use a file from its publisher, best as .safetensors."
+            f'"{path.name}" {what}. Python objects in such files can run code and are refused. Use a file from its '
+            "publisher, best as .safetensors."
         ) from error
     except _DAMAGE as error:
         raise _damaged(path, error) from error
