@@ -1,6 +1,8 @@
 """Reading: any photo file a client may send becomes upright sRGB pixels, or an error that says what is wrong."""
 
 import os
+import random
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -55,6 +57,24 @@ def test_awkward_files_that_cannot_be_read_are_refused_by_name_and_cause(file, t
     with pytest.raises(PhotoError, match=file.cause) as error:
         read_photo(path)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("file", READABLE, ids=lambda file: file.name)
+def test_damage_anywhere_gives_a_photo_or_a_photo_error(file, tmp_path):
+    chance = random.Random(file.name)
+    path = made(file, tmp_path, smooth_picture())
+    data = path.read_bytes()
+    for _ in range(12):
+        damaged = bytearray(data[: chance.choice([len(data), chance.randrange(1, len(data))])])
+        for _ in range(chance.choice([1, 3, 10])):
+            damaged[chance.randrange(min(len(damaged), chance.choice([100, 400, len(data)])))] = chance.randrange(256)
+        path.write_bytes(damaged)
+        try:
+            photo = read_photo(path, max_pixels=1_000_000)
+        except PhotoError as error:
+            assert path.name in str(error)
+        else:
+            assert photo.pixels.shape == (3, *photo.size)
 
 
 def test_there_are_at_least_forty_awkward_files_and_no_two_share_a_name():
@@ -176,8 +196,6 @@ def notes_of(name: str, folder: Path) -> str:
     ],
 )
 def test_what_a_user_should_know_is_noted(name, words, tmp_path):
-    import re
-
     assert re.search(words, notes_of(name, tmp_path))
 
 
