@@ -14,17 +14,23 @@ import folder_paths
 import torch
 from comfy.cli_args import args
 
+from ..gpen_core.models.catalog import Role
 from ..gpen_core.models.content import FileIdentity
 from ..gpen_core.models.manager import shared_manager
+from ..gpen_core.models.places import EMBEDDED_FOLDER, find_files, search_folders
 from ..gpen_core.paths import safe_output_path
 from .convert import to_preview
 
 logger = logging.getLogger(__name__)
 
-RESTORER_FOLDERS = ("gpen", "facerestore_models")
-DETECTOR_FOLDERS = ("facedetection",)
+FOLDERS: dict[Role, tuple[str, ...]] = {
+    "restorer": ("gpen", "facerestore_models"),
+    "detector": ("facedetection",),
+    "parser": ("facedetection", "face_parsing"),
+}
+"""Model folders of ComfyUI that are looked into, by what the weights are for."""
+
 PROFILE_FOLDER = "icc_profiles"
-PARSER_FOLDERS = ("facedetection", "face_parsing")
 _EXTENSIONS = (".safetensors", ".pth", ".pt", ".ckpt")
 _PROFILE_EXTENSIONS = (".icc", ".icm")
 _PREVIEW_PX = 512
@@ -62,7 +68,7 @@ class Hosted(Generic[ModelT]):
 
 def register_model_folders() -> None:
     """Make the folders for weights known to ComfyUI, beside what extra_model_paths.yaml says."""
-    for name in dict.fromkeys((*RESTORER_FOLDERS, *DETECTOR_FOLDERS, *PARSER_FOLDERS)):
+    for name in dict.fromkeys(name for names in FOLDERS.values() for name in names):
         _register(name, _EXTENSIONS)
     _register(PROFILE_FOLDER, _PROFILE_EXTENSIONS)
 
@@ -74,9 +80,34 @@ def _register(name: str, endings: tuple[str, ...]) -> None:
         extensions.update(endings)
 
 
-def weight_files(folders: tuple[str, ...]) -> dict[str, Path]:
-    """Find the weights in model folders: name in the menu -> path; the first folder that has a name wins."""
-    return _files(folders, _EXTENSIONS)
+def weight_files(role: Role) -> dict[str, Path]:
+    """Find weights: name in the menu -> path; the first folder that has a name wins.
+
+    ComfyUI's model folders are listed as they are; of the other places the core knows, such as ModelScope's cache, only
+    files whose content is of that role.
+    """
+    return _files(FOLDERS[role], _EXTENSIONS) | {
+        f"{found.path.parent.name}/{found.path.name}": found.path
+        for found in find_files(_other_places())
+        if any(card.role == role for card in found.cards)
+    }
+
+
+def restorer_places() -> list[Path]:
+    """Give every folder in which a file of the catalogue may be."""
+    names = FOLDERS["restorer"]
+    return search_folders(Path(folder) for name in names for folder in folder_paths.get_folder_paths(name))
+
+
+def fetch_folder() -> Path:
+    """Give the folder that restorers are fetched into: models/gpen, or what extra_model_paths.yaml puts before it."""
+    return Path(folder_paths.get_folder_paths("gpen")[0])
+
+
+def _other_places() -> list[Path]:
+    names = {name for names in FOLDERS.values() for name in names}
+    listed = {Path(folder).resolve() for name in names for folder in folder_paths.get_folder_paths(name)}
+    return [folder for folder in search_folders() if folder not in {*listed, EMBEDDED_FOLDER.resolve()}]
 
 
 def profile_files() -> dict[str, Path]:

@@ -1,8 +1,22 @@
 """Load Restorer and Load Face Detector."""
 
+from pathlib import Path
+
 from comfy_api.latest import io
 
+from ..gpen_core.errors import WeightsNotFoundError
+from ..gpen_core.models.catalog import CATALOG, WeightsCard
+from ..gpen_core.models.download import fetch
+from ..gpen_core.models.load import load_restorer
+from ..gpen_core.models.places import locate
 from . import host, sockets
+
+_PUBLISHED = {
+    f"{card.name} (published, {card.licence.name.split(';')[-1].strip()})": card
+    for card in CATALOG
+    if card.architecture == "GPEN" and card.task == "restore"
+}
+"""Menu entries for the published networks, whether they are on this machine or not."""
 
 _STAYS = {"free the GPU": False, "stay on the GPU": True}
 
@@ -35,7 +49,15 @@ class LoadRestorer(io.ComfyNode):
                 "The embedded network needs no download."
             ),
             inputs=[
-                sockets.restorer_menu(),
+                sockets.restorer_menu(*_PUBLISHED),
+                io.Boolean.Input(
+                    "fetch",
+                    default=False,
+                    tooltip=(
+                        "Allow downloading the chosen published network, once, into models/gpen, checked for size and "
+                        "content. Only for the entries marked published; mind their licence."
+                    ),
+                ),
                 io.Combo.Input(
                     "precision",
                     options=list(sockets.PRECISION),
@@ -52,12 +74,30 @@ class LoadRestorer(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, model: str, **_: object) -> object:
         """Load again when the file was exchanged under its name."""
-        return host.fingerprint(sockets.restorer_path(model))
+        return host.fingerprint(_found(model))
 
     @classmethod
-    def execute(cls, model: str, precision: str, after_run: str) -> io.NodeOutput:
-        """Load the restorer."""
-        return io.NodeOutput(sockets.hosted_restorer(model, sockets.PRECISION[precision], _STAYS[after_run]))
+    def execute(cls, model: str, fetch: bool, precision: str, after_run: str) -> io.NodeOutput:
+        """Find or fetch the file, and load it."""
+        path = _found(model) or _fetched(_PUBLISHED[model], allowed=fetch)
+        dtype, stays = sockets.PRECISION[precision], _STAYS[after_run]
+        return io.NodeOutput(host.hosted("restorer", load_restorer, path, dtype, stays=stays))
+
+
+def _found(model: str) -> Path | None:
+    """Find the file of a menu entry; None for a published network that is not on this machine."""
+    if model in _PUBLISHED:
+        return locate(_PUBLISHED[model], host.restorer_places())
+    return sockets.restorer_path(model)
+
+
+def _fetched(card: WeightsCard, *, allowed: bool) -> Path:
+    if not allowed:
+        raise WeightsNotFoundError(
+            f'{card.name} is not on this machine. Switch "fetch" on to download it into {host.fetch_folder()} '
+            f"(licence: {card.licence.name}), or put the file there yourself."
+        )
+    return fetch(card, host.fetch_folder(), progress=host.NodeProgress())
 
 
 class LoadFaceDetector(io.ComfyNode):

@@ -71,11 +71,11 @@ def search_aliases(*words: str) -> dict[str, Any]:
     return {"search_aliases": list(words)} if "search_aliases" in known else {}
 
 
-def restorer_menu() -> io.Combo.Input:
-    """Make the menu of restorers: the embedded one first, then the files of the model folders."""
+def restorer_menu(*more: str) -> io.Combo.Input:
+    """Make the menu of restorers: the embedded one first, then the files of the model folders, then `more`."""
     return io.Combo.Input(
         "model",
-        options=[EMBEDDED_RESTORER, *host.weight_files(host.RESTORER_FOLDERS)],
+        options=[EMBEDDED_RESTORER, *host.weight_files("restorer"), *more],
         default=EMBEDDED_RESTORER,
         tooltip=(
             "The network that redraws the faces. The embedded one is small and quick and works at once; the published "
@@ -88,7 +88,7 @@ def detector_menu(input_id: str, *, advanced: bool = False) -> io.Combo.Input:
     """Make the menu of face detectors: the embedded one first, then the files of models/facedetection."""
     return io.Combo.Input(
         input_id,
-        options=[EMBEDDED_DETECTOR, *host.weight_files(host.DETECTOR_FOLDERS)],
+        options=[EMBEDDED_DETECTOR, *host.weight_files("detector")],
         default=EMBEDDED_DETECTOR,
         tooltip=(
             "The network that finds the faces. The embedded one serves almost every portrait; "
@@ -102,7 +102,7 @@ def parser_menu() -> io.Combo.Input:
     """Make the menu of what draws the masks: the embedded face mesh first, then face parsing files."""
     return io.Combo.Input(
         "parser",
-        options=[FACE_MESH, *host.weight_files(host.PARSER_FOLDERS)],
+        options=[FACE_MESH, *host.weight_files("parser")],
         default=FACE_MESH,
         tooltip=(
             "What draws the edge of the restored part: the embedded face mesh, or a face parsing network "
@@ -205,17 +205,17 @@ def keep_detail_input() -> io.Float.Input:
 
 def restorer_path(name: str) -> Path:
     """Find the file behind a name of the restorer menu."""
-    return RESTORER_FILE if name == EMBEDDED_RESTORER else host.weight_files(host.RESTORER_FOLDERS)[name]
+    return RESTORER_FILE if name == EMBEDDED_RESTORER else host.weight_files("restorer")[name]
 
 
 def detector_path(name: str) -> Path:
     """Find the file behind a name of the detector menu."""
-    return DETECTOR_FILE if name == EMBEDDED_DETECTOR else host.weight_files(host.DETECTOR_FOLDERS)[name]
+    return DETECTOR_FILE if name == EMBEDDED_DETECTOR else host.weight_files("detector")[name]
 
 
 def parser_path(name: str) -> Path | None:
     """Find the file behind a name of the parser menu; None for the embedded face mesh."""
-    return None if name == FACE_MESH else host.weight_files(host.PARSER_FOLDERS)[name]
+    return None if name == FACE_MESH else host.weight_files("parser")[name]
 
 
 @contextmanager
@@ -230,11 +230,9 @@ def parser_on_device(name: str) -> Iterator[FaceParser | None]:
         yield parser.model
 
 
-def hosted_restorer(
-    name: str = EMBEDDED_RESTORER, dtype: torch.dtype = torch.float32, stays: bool = False
-) -> host.Hosted[Restorer]:
+def hosted_restorer(name: str = EMBEDDED_RESTORER) -> host.Hosted[Restorer]:
     """Give the restorer of a menu entry."""
-    return host.hosted("restorer", load_restorer, restorer_path(name), dtype, stays=stays)
+    return host.hosted("restorer", load_restorer, restorer_path(name))
 
 
 def hosted_detector(name: str = EMBEDDED_DETECTOR, stays: bool = False) -> host.Hosted[FaceDetector]:

@@ -9,6 +9,7 @@ from tests.comfy.graphs import PORTRAIT, node, picture, restore
 from tests.comfy.server import PACK
 
 EMBEDDED = PACK / "gpen_core" / "weights" / "gpen_small_256.safetensors"
+LOAD = {"model": PORTRAIT["model"], "fetch": False, "precision": "fp32 (best)", "after_run": "free the GPU"}
 DETECTOR = PACK / "gpen_core" / "weights" / "retinaface_mobilenet025.safetensors"
 
 
@@ -32,7 +33,7 @@ def test_after_a_run_nothing_of_ours_is_on_the_device(comfy):
 def test_a_restorer_may_stay_and_free_takes_it_off(comfy):
     prompt = {
         "1": picture("portrait"),
-        "2": node("GPEN_LoadRestorer", model=PORTRAIT["model"], precision="fp32 (best)", after_run="stay on the GPU"),
+        "2": node("GPEN_LoadRestorer", **{**LOAD, "after_run": "stay on the GPU"}),
         "3": node(
             "GPEN_DetectAlignFaces", image=["1", 0], restorer=["2", 0], no_face="stop with an error", max_faces=0,
             min_score=0.8, smallest_face_px=16,
@@ -64,7 +65,7 @@ def test_bf16_gives_nearly_the_same_face(comfy):
     for precision in ("fp32 (best)", "bf16 (half the memory)"):
         prompt = {
             "1": picture("portrait"),
-            "2": node("GPEN_LoadRestorer", model=PORTRAIT["model"], precision=precision, after_run="free the GPU"),
+            "2": node("GPEN_LoadRestorer", **{**LOAD, "precision": precision}),
             "3": node(
                 "GPEN_DetectAlignFaces", image=["1", 0], restorer=["2", 0], no_face="stop with an error", max_faces=0,
                 min_score=0.8, smallest_face_px=16,
@@ -103,6 +104,23 @@ def test_a_model_that_does_not_exist_is_refused_before_the_run(comfy):
     answer = comfy.post("/prompt", {"prompt": restore("portrait", model="../../etc/passwd")})
 
     assert answer["node_errors"]["2"]["errors"][0]["type"] == "value_not_in_list"
+
+
+def test_a_published_network_is_fetched_only_when_asked_to(comfy):
+    prompt = {
+        "1": node(
+            "GPEN_LoadRestorer",
+            model="GPEN-BFR-2048 (published, non-commercial by its authors' former notice)",
+            fetch=False,
+            precision="fp32 (best)",
+            after_run="free the GPU",
+        ),
+        "2": node("TestProbe", value=["1", 0]),
+    }
+
+    run = comfy.run(prompt)
+
+    assert 'GPEN-BFR-2048 is not on this machine. Switch "fetch" on to download it into' in run.error
 
 
 def test_the_log_reports_no_leak(comfy):
