@@ -194,6 +194,14 @@ def start_server(base: Path) -> tuple[subprocess.Popen, Comfy]:
         process = subprocess.Popen([str(part) for part in command], cwd=folder, stdout=stream, stderr=stream)
     server = Comfy(f"http://127.0.0.1:{port}", base, log)
     wait_until_up(server, process)
+    failed = [
+        line
+        for line in log.read_text(errors="replace").splitlines()
+        if "IMPORT FAILED" in line and "custom_nodes" in line
+    ]
+    if failed:
+        process.terminate()
+        raise SystemExit("\n".join(failed))
     return process, server
 
 
