@@ -25,7 +25,7 @@ from .models.faceparsing import FaceParser
 from .models.load import load_restorer
 from .models.locking import locked
 from .models.retinaface import FaceDetector, load_detector
-from .photo import Photo, list_photos, read_photo, write_photo
+from .photo import Photo, list_photos, read_photo, write_version
 from .photo_write import WRITABLE_SUFFIXES
 from .pipeline import PortraitSettings, restore_portrait
 from .progress import NoProgress, Progress
@@ -37,7 +37,6 @@ logger = logging.getLogger(__name__)
 
 _NO_PROGRESS = NoProgress()
 _LEFTOVER = re.compile(r"^\..*\.[0-9a-f]{8}\.part$")
-_DEEP_SUFFIXES = (".png", ".tif", ".tiff")
 
 _PHOTO_TROUBLE = (
     *(GpenError, OSError, MemoryError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError),
@@ -185,18 +184,8 @@ class _Run:
         )
 
     def _write(self, photo: Photo, result: PortraitResult, name: str) -> None:
-        target = self.spec.output / name
-        write_photo(
-            target,
-            result.pixels,
-            alpha=photo.alpha,
-            dpi=photo.dpi,
-            exif=photo.exif,
-            quality=self.spec.quality,
-            bit_depth=16 if photo.bit_depth == 16 and target.suffix.lower() in _DEEP_SUFFIXES else 8,
-            keep_gps=self.spec.keep_gps,
-            protect=(photo.source,),
-        )
+        target, spec = self.spec.output / name, self.spec
+        write_version(target, photo, result.pixels, quality=spec.quality, keep_gps=spec.keep_gps)
 
     def _done_before(self, record: PhotoRecord) -> PhotoRecord | None:
         """Give the record of an earlier run that still holds; None if the photo is to be done."""

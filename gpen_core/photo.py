@@ -13,9 +13,9 @@ from PIL import Image, ImageCms
 from . import icc
 from .errors import PhotoError
 from .photo_open import StoredPicture, open_picture, strict_pillow
-from .photo_write import write_photo
+from .photo_write import DEEP_SUFFIXES, write_photo
 
-__all__ = ["MAX_PIXELS", "PHOTO_SUFFIXES", "Photo", "list_photos", "read_photo", "write_photo"]
+__all__ = ["MAX_PIXELS", "PHOTO_SUFFIXES", "Photo", "list_photos", "read_photo", "write_photo", "write_version"]
 
 MAX_PIXELS = 300_000_000
 """Largest picture read unless asked otherwise: above a 200-megapixel phone, below what a crafted file asks for."""
@@ -88,6 +88,42 @@ def read_photo(path: str | Path, *, max_pixels: int = MAX_PIXELS, cmyk_profile: 
         if stored.image is None:
             raise PhotoError(f'"{source}" holds no picture.')
         return _from_8bit(source, stored, stored.image, cmyk_profile)
+
+
+def write_version(
+    path: str | Path,
+    photo: Photo,
+    pixels: torch.Tensor,
+    *,
+    quality: int = 95,
+    keep_gps: bool = False,
+    protect: Collection[str | Path] = (),
+) -> Path:
+    """Write a changed photo with all that came with the original: alpha, DPI, EXIF and, in PNG and TIFF, 16 bits.
+
+    Args:
+        path: where to; the ending chooses the format. The photo's own file is never overwritten.
+        photo: the original.
+        pixels: (3, H, W) of the photo's size, sRGB in [0, 1].
+        quality: 1 to 100, of JPEG and WebP.
+        keep_gps: carry over where the photo was taken.
+        protect: further files that are never replaced.
+
+    Raises:
+        ShapeError, SettingsError, PhotoError: as `write_photo` does.
+    """
+    deep = photo.bit_depth == 16 and Path(path).suffix.lower() in DEEP_SUFFIXES
+    return write_photo(
+        path,
+        pixels,
+        alpha=photo.alpha,
+        dpi=photo.dpi,
+        exif=photo.exif,
+        quality=quality,
+        bit_depth=16 if deep else 8,
+        keep_gps=keep_gps,
+        protect=(photo.source, *protect),
+    )
 
 
 def list_photos(folder: str | Path, *, exclude: Collection[str | Path] = ()) -> list[Path]:

@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 WRITABLE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
 """File name endings that `write_photo` knows, in lower case."""
 
+DEEP_SUFFIXES = (".png", ".tif", ".tiff")
+"""Those of them that can hold 16 bits per channel."""
+
 _WHITE = (1.0, 1.0, 1.0)
 _PNG_LEVEL = 3
 """zlib effort for PNG: on photos level 6 takes twice as long for a file one tenth smaller."""

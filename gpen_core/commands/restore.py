@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--batch-size", type=int, default=4, metavar="N", help="faces restored at once (default %(default)s)")
     add("--compare", type=Path, metavar="FILE", help="also write a before/after sheet")
+    add("--keep-gps", action="store_true", help="carry over where a photo was taken; other EXIF is always kept")
     add("--quality", type=int, default=95, metavar="1…100", help="of JPEG and WebP results (default %(default)s)")
     of_folders = parser.add_argument_group("for a folder")
     of_folders.add_argument("--pattern", default="{name}", help=_PATTERN_HELP)
@@ -87,6 +88,7 @@ def _run_folder(arguments: argparse.Namespace) -> int:
         suffix=suffix,
         recursive=not arguments.flat,
         quality=arguments.quality,
+        keep_gps=arguments.keep_gps,
     )
     restorer, detector = shell.chosen_restorer(arguments), shell.chosen_detector(arguments)
     gate = None
@@ -110,7 +112,7 @@ def _run_folder(arguments: argparse.Namespace) -> int:
 
 
 def _restore_file(source: Path, output: Path, sheet: Path | None, arguments: argparse.Namespace) -> None:
-    from ..photo import read_photo, write_photo
+    from ..photo import read_photo, write_photo, write_version
     from ..pipeline import restore_portrait
 
     photo = read_photo(source)
@@ -124,15 +126,7 @@ def _restore_file(source: Path, output: Path, sheet: Path | None, arguments: arg
             parser=shell.chosen_parser(arguments),
             progress=progress,
         )
-    write_photo(
-        output,
-        result.pixels,
-        alpha=photo.alpha,
-        dpi=photo.dpi,
-        exif=photo.exif,
-        quality=arguments.quality,
-        protect=(source,),
-    )
+    write_version(output, photo, result.pixels, quality=arguments.quality, keep_gps=arguments.keep_gps)
     _say_result(source, output, result)
     _say_model(restorer)
     if sheet is not None:

@@ -19,7 +19,7 @@ class ShellProgress:
     """A `Progress` drawn by tqdm on stderr; Ctrl-C cancels by itself."""
 
     def __init__(self) -> None:
-        self._bar: "tqdm[NoReturn] | None" = None
+        self._bar: tqdm[NoReturn] | None = None
 
     def __enter__(self) -> "ShellProgress":
         return self

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Tone what the options name; return the exit code."""
-    from ..photo import read_photo, write_photo
+    from ..photo import read_photo, write_photo, write_version
     from ..photo_write import WRITABLE_SUFFIXES
     from ..tone import ToneSpec, apply_tone
 
@@ -59,17 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     suffix = source.suffix if source.suffix.lower() in WRITABLE_SUFFIXES else ".png"
     output = arguments.output or source.with_name(f"{source.stem}_tone{suffix}")
     sources = [path for path in (source, arguments.original, arguments.mask) if path is not None]
-    deep = photo.bit_depth == 16 and output.suffix.lower() in (".png", ".tif", ".tiff")
-    write_photo(
-        output,
-        toned,
-        alpha=photo.alpha,
-        dpi=photo.dpi,
-        exif=photo.exif,
-        quality=arguments.quality,
-        bit_depth=16 if deep else 8,
-        protect=sources,
-    )
+    write_version(output, photo, toned, quality=arguments.quality, protect=sources)
     if arguments.save_mask:
         write_photo(arguments.save_mask, mask.expand(3, -1, -1), protect=[*sources, output])
     print(f"{source.name} -> {output}: {float((mask > 0).float().mean()):.1%} of the photo toned")
