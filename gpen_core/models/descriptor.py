@@ -57,9 +57,10 @@ class Restorer:
     def __call__(self, crops: Tensor) -> Tensor:
         """Restore aligned face crops in one forward pass.
 
-        The network computes in its own type and on its own device. In float32 on the processor its fast form does, which
-        gives the same picture within 1e-4; it is made in the first call and keeps buffers for the next. Where half
-        precision overflows, the batch is computed once more in float32 on a copy of the network, and a warning is logged.
+        The network computes in its own type and on its own device. In float32 on the processor its fast form computes,
+        which gives the same picture within 1e-4; it is made in the first call and keeps buffers for the next. Where
+        half precision overflows, the batch is computed once more in float32 on a copy of the network, and a warning
+        is logged.
 
         Args:
             crops: (N, 3, S, S) sRGB in [0, 1], any floating type; N may be 0.
