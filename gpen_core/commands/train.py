@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--narrow", type=float, default=0.25, help="width of all levels (default: %(default)s)")
     parser.add_argument("--feature-weight", type=float, default=0.1, help="weight of the ImageNet feature loss")
+    parser.add_argument("--adversarial", type=float, default=0.0, help="weight of a rival network; for converged runs")
     parser.add_argument("--bf16", action="store_true", help="train in bfloat16 (for processors with AMX)")
     parser.add_argument("--compile", action="store_true", help="compile the network: slow to start, faster afterwards")
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare pictures (default: %(default)s)")
@@ -50,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
         batch_size=args.batch,
         learning_rate=args.rate,
         loss=LossWeights(feature=args.feature_weight),
+        adversarial=args.adversarial,
         precision="bfloat16" if args.bf16 else "float32",
         compile=args.compile,
         workers=args.workers,

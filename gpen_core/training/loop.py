@@ -73,16 +73,26 @@ class Stepper:
         settings, state = self.settings, self.state
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(settings, state.images)
-        with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bfloat16"):
+        with self._autocast():
             restored = self.forward(poor)
         parts = self.loss(restored, clear, _window(settings, state.images))
+        if state.rival:
+            with self._autocast():
+                parts["adversarial"] = state.rival.displeasure(poor, restored)
+            parts["total"] = parts["total"] + settings.adversarial * parts["adversarial"]
         state.optimizer.zero_grad()
         parts["total"].backward()
         nn.utils.clip_grad_norm_(state.network.parameters(), _MAX_GRADIENT)
         state.optimizer.step()
+        if state.rival:
+            with self._autocast():
+                parts["rival"] = torch.tensor(state.rival.learn(poor, restored, clear))
         decay = 0.5 ** (len(poor) / min(settings.ema_images, 1 + state.images / 4))
         update_average(state.average, state.network, decay)
         return {name: float(value.detach()) for name, value in parts.items()}
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.settings.precision == "bfloat16")
 
 
 def learning_rate(settings: TrainSettings, images: int) -> float:

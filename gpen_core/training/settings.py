@@ -26,6 +26,8 @@ class TrainSettings:
         warm_up: pictures over which the learning rate rises.
         ema_images: half-life, in pictures, of the averaged weights that are exported.
         loss: what is minimised.
+        adversarial: weight of a rival's displeasure, see `rival`; 0 trains without one. Meant for runs that have
+            converged: resume them with a lower learning rate.
         aligned_size: side of the template the files are aligned in; what lies around it is margin.
         precision: type of the generator's convolutions. bfloat16 is faster only where the processor multiplies it in
             hardware (AMX).
@@ -45,6 +47,7 @@ class TrainSettings:
     warm_up: int = 2_000
     ema_images: int = 4_000
     loss: LossWeights = field(default_factory=LossWeights)
+    adversarial: float = 0.0
     aligned_size: int = 256
     precision: Precision = "float32"
     compile: bool = False

@@ -13,9 +13,11 @@ from ..models.gpen import GpenGenerator
 from ..models.load import load_restorer
 from .grow import grow
 from .initial import initial_generator
+from .rival import Rival
 from .settings import TrainSettings
 
 CHECKPOINT = "last.pth"
+_RIVAL_RATE = 2e-4
 
 
 @dataclass
@@ -26,6 +28,7 @@ class TrainState:
         network: the generator being trained.
         average: the exponential moving average of its weights, which is what gets exported.
         optimizer: Adam with its moments.
+        rival: the adversarial part, if the run has one.
         images: pictures seen so far.
         seconds: time spent training so far.
     """
@@ -33,6 +36,7 @@ class TrainState:
     network: GpenGenerator
     average: GpenGenerator
     optimizer: torch.optim.Adam
+    rival: Rival | None = None
     images: int = 0
     seconds: float = 0.0
 
@@ -42,7 +46,8 @@ def new_state(settings: TrainSettings) -> TrainState:
     network = _first_network(settings)
     average = copy.deepcopy(network).requires_grad_(False).eval()
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
-    return TrainState(network, average, optimizer)
+    rival = Rival(_RIVAL_RATE, settings.seed) if settings.adversarial else None
+    return TrainState(network, average, optimizer, rival)
 
 
 def _first_network(settings: TrainSettings) -> GpenGenerator:
@@ -65,6 +70,7 @@ def save_state(state: TrainState, folder: Path) -> Path:
         "optimizer": state.optimizer.state_dict(),
         "images": state.images,
         "seconds": state.seconds,
+        **({"rival": state.rival.state_dict()} if state.rival else {}),
     }
     path = folder / CHECKPOINT
     unfinished = path.with_suffix(".part")
@@ -74,7 +80,7 @@ def save_state(state: TrainState, folder: Path) -> Path:
 
 
 def resume_state(settings: TrainSettings) -> TrainState:
-    """Read the checkpoint of the run's folder.
+    """Read the checkpoint of the run's folder; a run that was without a rival may get one now.
 
     Raises:
         WeightsNotFoundError: if there is none.
@@ -91,6 +97,8 @@ def resume_state(settings: TrainSettings) -> TrainState:
     except RuntimeError as error:
         raise UnsupportedWeightsError(f'"{path}" was trained with another shape than {settings.spec}') from error
     state.optimizer.load_state_dict(content["optimizer"])
+    if state.rival and "rival" in content:
+        state.rival.load_state_dict(content["rival"])
     state.images = int(content["images"])
     state.seconds = float(content["seconds"])
     return state

@@ -19,8 +19,9 @@ from gpen_core.training.grow import grow
 from gpen_core.training.initial import initial_generator
 from gpen_core.training.loop import Stepper, learning_rate, train
 from gpen_core.training.losses import LossWeights, RestorationLoss
+from gpen_core.training.rival import Rival
 from gpen_core.training.settings import TrainSettings
-from gpen_core.training.state import new_state
+from gpen_core.training.state import new_state, resume_state
 
 pytestmark = pytest.mark.skipif(find_spec("basicsr") is None, reason="basicsr is not installed")
 
@@ -184,6 +185,26 @@ def test_steps_lower_the_loss_of_their_batch(settings):
     )
     losses = [step(poor, clear)["total"] for _ in range(15)]
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_rival_joins_a_run_and_is_remembered(settings):
+    train(settings)
+    with_rival = replace(settings, images=12, adversarial=0.1)
+    train(with_rival, resume=True)
+    assert "rival" in (settings.out / "log.txt").read_text().splitlines()[-1]
+    saved = resume_state(with_rival).rival.network.state_dict()
+    fresh = new_state(with_rival).rival.network.state_dict()
+    assert any(not torch.equal(saved[key], fresh[key]) for key in saved)
+
+
+def test_a_rival_learns_to_tell_true_from_restored():
+    rival = Rival(2e-3, seed=0)
+    random = torch.Generator().manual_seed(0)
+    clear = torch.rand(4, 3, 32, 32, generator=random) * 2 - 1
+    restored = functional.avg_pool2d(clear, 3, stride=1, padding=1)
+    losses = [rival.learn(restored, restored, clear) for _ in range(30)]
+    assert losses[-1] < 0.8 * losses[0]
+    assert rival.displeasure(restored, restored) > rival.displeasure(restored, clear)
 
 
 def test_a_run_grows_from_half_the_size(settings):
