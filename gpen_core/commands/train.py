@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from ..training.loop import train
     from ..training.losses import LossWeights
     from ..training.settings import TrainSettings
+    from .shell import ShellProgress
 
     settings = TrainSettings(
         data=args.data,
@@ -58,5 +59,7 @@ def run(args: argparse.Namespace) -> int:
         save_every=args.save_every,
         seed=args.seed,
     )
-    print(f"wrote {train(settings, resume=args.resume)}")
+    with ShellProgress() as progress:
+        path = train(settings, resume=args.resume, progress=progress)
+    print(f"wrote {path}")
     return 0
