@@ -151,11 +151,11 @@ class CheckThresholds:
         advice="crop the picture so that the face is in the middle",
     )
     cut_off: Limit = Limit(
-        warn=5,
-        reject=25,
+        warn=10,
+        reject=30,
         least=False,
         unit="%",
-        reason="of the face's box outside the picture; a quarter takes an eye or the mouth",
+        reason="of the face's outline outside the picture; from a third on an eye or the mouth is lost",
         advice="send a picture with the whole head in it",
     )
     yaw: Limit = Limit(

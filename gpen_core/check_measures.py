@@ -119,7 +119,7 @@ def measure_face(
         face_size=face.box.size,
         visible=100 * mesh.presence,
         off_center=100 * _off_center(face.box, size),
-        cut_off=100 * _cut_off(face.box, size),
+        cut_off=100 * _cut_off(mesh, size),
         yaw=pose.yaw,
         pitch=pose.pitch,
         roll=pose.roll,
@@ -150,10 +150,11 @@ def _off_center(box: Box, size: tuple[int, int]) -> float:
     return max(abs((x + 0.5) / size[1] - 0.5), abs((y + 0.5) / size[0] - 0.5))
 
 
-def _cut_off(box: Box, size: tuple[int, int]) -> float:
-    inside_x = max(0.0, min(box.x1, size[1] - 0.5) - max(box.x0, -0.5))
-    inside_y = max(0.0, min(box.y1, size[0] - 0.5) - max(box.y0, -0.5))
-    return 1 - inside_x * inside_y / max(box.width * box.height, 1e-6)
+def _cut_off(mesh: MeshPoints, size: tuple[int, int]) -> float:
+    """Share of the face's outline outside the picture: the mesh goes on where the picture ends."""
+    outline = mesh.xy[list(facemesh.FACE_OVAL)]
+    outside = (outline < -0.5) | (outline > np.array((size[1], size[0])) - 0.5)
+    return float(outside.any(axis=1).mean())
 
 
 def _surroundings(luma: Luma, box: Box, origin: Points) -> float:

@@ -91,8 +91,10 @@ def annotate(pixels: torch.Tensor, check: PhotoCheck) -> torch.Tensor:
     scale = max(check.size) / 640
     for face in reversed(check.faces):
         _draw_face(canvas, face, scale)
-    headline = f"{check.verdict.upper()}" + ("" if check.faces else ": no face")
-    _write(canvas, [(headline, _COLOR[check.verdict])], (6 * scale, 6 * scale), 1.5 * scale)
+    _write(canvas, [(check.verdict.upper(), _COLOR[check.verdict])], (6 * scale, 6 * scale), 1.5 * scale)
+    complaints = [finding for finding in check.findings if finding.verdict in ("warn", "reject")]
+    lines = [(f"{LABELS[f.name]} {_value(f)}", _COLOR[f.verdict]) for f in complaints]
+    _write(canvas, lines, (6 * scale, 44 * scale), scale)
     return torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1)))
 
 
