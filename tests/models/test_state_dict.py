@@ -1,5 +1,6 @@
 """Weights files of every kind, whole, damaged and hostile: each bad one is refused by name, with what to do."""
 
+import json
 import pickle
 import struct
 import zipfile
@@ -150,6 +151,50 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, bad, dtype):
     path = save(tmp_path / "nan.pth", {"fine": torch.ones(2), "layer.weight": weight})
     with pytest.raises(UnsupportedWeightsError, match=r'"nan.pth" is damaged: "layer.weight" holds NaN or infinite'):
         read_state_dict(path)
+
+
+def test_large_weights_are_not_taken_for_infinite_ones(tmp_path):
+    path = save(tmp_path / "large.pth", {"a": torch.full((4,), 3e38), "b": torch.full((9,), 60000.0).half()})
+    assert read_state_dict(path)["a"].tolist() == pytest.approx([3e38] * 4)
+
+
+def test_a_safetensors_header_that_lies_is_refused(tmp_path):
+    entry = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+    lies = {
+        "too far": {"a": {**entry, "data_offsets": [0, 800]}},
+        "another length": {"a": {**entry, "shape": [3]}},
+        "a gap": {"a": {**entry, "data_offsets": [4, 12]}},
+        "an overlap": {"a": entry, "b": entry},
+        "bytes nobody owns": {},
+        "a negative size": {"a": {**entry, "shape": [-2]}},
+        "a huge size": {"a": {**entry, "shape": [2**62, 2**62]}},
+        "an unknown type": {"a": {**entry, "dtype": "F4"}},
+        "no table": {"a": [1, 2]},
+        "no offsets": {"a": {"dtype": "F32", "shape": [2]}},
+        "offsets of one": {"a": {**entry, "data_offsets": [8]}},
+    }
+    path = tmp_path / "lies.safetensors"
+    for name, header in lies.items():
+        words = json.dumps(header).encode()
+        path.write_bytes(struct.pack("<Q", len(words)) + words + bytes(8))
+        for reader in (read_state_dict, read_layout, read_metadata):
+            with pytest.raises(UnsupportedWeightsError, match=r'"lies.safetensors" is damaged'):
+                pytest.fail(f"{name}: {reader(path)}")
+
+
+def test_types_and_shapes_come_back_as_they_were(tmp_path):
+    weights = {
+        str(dtype): torch.ones(shape, dtype=dtype)
+        for dtype, shape in [
+            (torch.float64, (2, 3)), (torch.float32, ()), (torch.float16, (0, 4)), (torch.bfloat16, (5,)),
+            (torch.int64, (1,)), (torch.uint8, (3,)), (torch.bool, (7,)),
+        ]
+    }  # fmt: skip
+    save_file(weights, tmp_path / "w.safetensors")
+    for read in (read_state_dict(tmp_path / "w.safetensors"), read_layout(tmp_path / "w.safetensors")):
+        assert {key: (value.dtype, value.shape) for key, value in read.items()} == {
+            key: (value.dtype, value.shape) for key, value in weights.items()
+        }
 
 
 BROKEN = {
