@@ -38,10 +38,11 @@ class FolderSpec:
     def __post_init__(self) -> None:
         """Refuse a pattern that names no file, and settings out of range."""
         try:
-            fields = {name for _, name, _, _ in string.Formatter().parse(self.pattern) if name is not None}
+            parts = [part for part in string.Formatter().parse(self.pattern) if part[1] is not None]
         except ValueError as error:
             raise SettingsError(f"the naming pattern {self.pattern!r} is not valid: {error}.") from error
-        if not fields <= {"name", "ext", "model"} or "name" not in fields:
+        fields = {field for _, field, _, _ in parts}
+        if not fields <= {"name", "ext", "model"} or "name" not in fields or any(how or to for _, _, how, to in parts):
             raise SettingsError(
                 f"the naming pattern must hold {{name}}, and may hold {{ext}} and {{model}}, got {self.pattern!r}."
             )

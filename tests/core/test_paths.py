@@ -3,6 +3,7 @@
 import pytest
 
 from gpen_core.errors import SettingsError
+from gpen_core.folder_spec import FolderSpec
 from gpen_core.paths import safe_output_path
 
 REFUSED = {
@@ -83,3 +84,12 @@ def test_a_neighbour_folder_with_the_same_beginning_is_outside(tmp_path):
     (tmp_path / "out" / "x").symlink_to(tmp_path / "out-2", target_is_directory=True)
     with pytest.raises(SettingsError, match="leads out of"):
         safe_output_path(tmp_path / "out", "x/a.png")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["../{name}", "{name}/../../x", "{name.__class__}", "{name!r}", "{name:>999999999}", "{name}\0", "C:{name}"],
+)
+def test_a_naming_pattern_cannot_lead_out_or_fill_memory(tmp_path, pattern):
+    with pytest.raises(SettingsError, match="naming pattern"):
+        FolderSpec(tmp_path, tmp_path / "out", pattern)
