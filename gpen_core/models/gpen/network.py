@@ -26,8 +26,13 @@ _MAPPING_LR = 0.01
 
 def _fir_kernel(gain: float = 1.0) -> Tensor:
     """Give the 4×4 binomial low-pass kernel, summing to `gain`."""
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
-    return torch.outer(taps, taps) * (gain / 64)
+    taps = (1, 3, 3, 1)
+    return torch.tensor([[row * column * gain / 64 for column in taps] for row in taps])
+
+
+def _random(*shape: int, std: float = 1.0) -> Tensor:
+    """Draw from N(0, std). Unlike `torch.randn` this costs nothing on the device "meta", where files are loaded."""
+    return torch.normal(0.0, std, shape)
 
 
 def _per_channel(kernel: Tensor, features: Tensor) -> Tensor:
@@ -75,7 +80,7 @@ class EqualizedConv2d(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.weight = nn.Parameter(_random(out_channels, in_channels, kernel_size, kernel_size))
         self.scale = 1 / math.sqrt(in_channels * kernel_size**2)
         self.stride = stride
 
@@ -91,7 +96,7 @@ class EqualizedLinear(nn.Module):
         self, inputs: int, outputs: int, *, bias: float = 0.0, lr: float = 1.0, activate: bool = False
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs) / lr)
+        self.weight = nn.Parameter(_random(outputs, inputs, std=1 / lr))
         self.bias = nn.Parameter(torch.full((outputs,), bias))
         self.scale = lr / math.sqrt(inputs)
         self.lr = lr
@@ -130,7 +135,7 @@ class ModulatedConv2d(nn.Module):
         self, in_channels: int, out_channels: int, kernel_size: int, style_dim: int, *, up: bool = False
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(1, out_channels, in_channels, kernel_size, kernel_size))
+        self.weight = nn.Parameter(_random(1, out_channels, in_channels, kernel_size, kernel_size))
         self.modulation = EqualizedLinear(style_dim, in_channels, bias=1.0)
         self.scale = 1 / math.sqrt(in_channels * kernel_size**2)
         self.demodulate = kernel_size > 1
@@ -201,7 +206,7 @@ class ConstantInput(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.input = nn.Parameter(torch.randn(1, channels, 4, 4))
+        self.input = nn.Parameter(_random(1, channels, 4, 4))
 
     def forward(self, batch: int) -> Tensor:
         """Give (batch, C, 4, 4)."""
