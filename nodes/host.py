@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -14,6 +14,7 @@ import folder_paths
 import torch
 from comfy.cli_args import args
 
+from ..gpen_core.errors import WeightsNotFoundError
 from ..gpen_core.models.catalog import Role
 from ..gpen_core.models.content import FileIdentity
 from ..gpen_core.models.manager import shared_manager
@@ -93,6 +94,21 @@ def weight_files(role: Role) -> dict[str, Path]:
     }
 
 
+def weight_file(role: Role, name: str) -> Path:
+    """Find the file behind a menu entry; what is not in the menu is never opened.
+
+    Raises:
+        WeightsNotFoundError: if there is no such entry, e.g. because the file is gone.
+    """
+    files = weight_files(role)
+    if name not in files:
+        raise WeightsNotFoundError(
+            f"there is no {role} {name!r} in {', '.join(f'models/{folder}' for folder in FOLDERS[role])}; put the file "
+            "there and press R, or choose another one"
+        )
+    return files[name]
+
+
 def restorer_places() -> list[Path]:
     """Give every folder in which a file of the catalogue may be."""
     names = FOLDERS["restorer"]
@@ -166,7 +182,7 @@ def hosted(
     """Load a model and put it under ComfyUI's care, or give the one that is held already.
 
     The core's manager holds and shares it: a file that changed under the same name is loaded anew, and so is another
-    type or policy.
+    type.
 
     Args:
         role: keeps models of different kinds apart.
@@ -183,8 +199,8 @@ def hosted(
         offload = management.unet_offload_device()
         return Hosted(model, patcher_class(model.network, load_device=compute, offload_device=offload), stays)
 
-    name = f"{role} in ComfyUI, stays" if stays else f"{role} in ComfyUI"
-    return shared_manager().get(name, load_hosted, path, device=compute, dtype=dtype)
+    shared = shared_manager().get(f"{role} in ComfyUI", load_hosted, path, device=compute, dtype=dtype)
+    return replace(shared, stays=stays)  # one network, whatever each node wants of it after the run
 
 
 def fingerprint(*paths: Path | None) -> str:
