@@ -21,10 +21,6 @@ from .tone import SkinTone
 class GpenPortrait(ComfyExtension):
     """What ComfyUI loads."""
 
-    async def on_load(self) -> None:
-        """Make the model folders known to ComfyUI."""
-        host.register_model_folders()
-
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Give the nodes in the order in which a portrait passes through them."""
         return [
@@ -47,5 +43,9 @@ class GpenPortrait(ComfyExtension):
 
 
 async def comfy_entrypoint() -> GpenPortrait:
-    """Give ComfyUI the extension."""
+    """Make the model folders known to ComfyUI, and give it the extension.
+
+    The folders come first: the menus of the nodes list them, and older versions of ComfyUI never call `on_load`.
+    """
+    host.register_model_folders()
     return GpenPortrait()

@@ -74,7 +74,7 @@ class RestoreFolder(io.ComfyNode):
                         "File name of a result, without its ending: {name} is the photo's name, {ext} its ending, "
                         "{model} the network's name."
                     ),
-                    extra_dict=sockets.ADVANCED,
+                    **sockets.ADVANCED,
                 ),
                 sockets.detector_menu("detector", advanced=True),
                 sockets.parser_menu(),

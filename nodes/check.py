@@ -58,7 +58,7 @@ class CheckPhoto(io.ComfyNode):
                         "Also measure how natural the picture looks as a whole (NIQE). Takes a third of a second and "
                         "needs the package basicsr; the report says so if it is missing."
                     ),
-                    extra_dict=sockets.ADVANCED,
+                    **sockets.ADVANCED,
                 ),
             ],
             outputs=[

@@ -30,7 +30,7 @@ def _after_run_menu() -> io.Combo.Input:
             "Where the weights go after each run: off the GPU, so that nothing of ours stays there, or left on it for "
             "the next run until ComfyUI wants the space."
         ),
-        extra_dict=sockets.ADVANCED,
+        **sockets.ADVANCED,
     )
 
 
@@ -63,7 +63,7 @@ class LoadRestorer(io.ComfyNode):
                     options=list(sockets.PRECISION),
                     default=next(iter(sockets.PRECISION)),
                     tooltip="What the network computes in. Half precision saves memory; on overflow fp32 steps in.",
-                    extra_dict=sockets.ADVANCED,
+                    **sockets.ADVANCED,
                 ),
                 _after_run_menu(),
             ],

@@ -43,7 +43,7 @@ class PasteFaces(io.ComfyNode):
                         "Faces smaller than this get a slight blur, since redrawn detail is too crisp for so small a "
                         "face's surroundings. 0 never blurs."
                     ),
-                    extra_dict=sockets.ADVANCED,
+                    **sockets.ADVANCED,
                 ),
             ],
             outputs=[

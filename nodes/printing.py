@@ -63,7 +63,7 @@ class PrintUpscale(io.ComfyNode):
                     options=["bicubic", "lanczos"],
                     default="bicubic",
                     tooltip="How pixels are made up when enlarging. Lanczos is crisper and rings a little.",
-                    extra_dict=sockets.ADVANCED,
+                    **sockets.ADVANCED,
                 ),
                 _number(
                     "sharpening",
@@ -149,7 +149,7 @@ class SavePrint(io.ComfyNode):
                         "The colours of the file: sRGB, or the profile of a press or printer from "
                         "models/icc_profiles (TIFF and PDF; a CMYK profile gives a CMYK file)."
                     ),
-                    extra_dict=sockets.ADVANCED,
+                    **sockets.ADVANCED,
                 ),
             ],
             outputs=[io.String.Output("paths", tooltip="Where the files are, one a line.")],
@@ -192,8 +192,8 @@ def _number(
     name: str, default: float, span: tuple[float, float, float], tooltip: str, *, advanced: bool = False
 ) -> io.Float.Input:
     low, high, step = span
-    extra = sockets.ADVANCED if advanced else None
-    return io.Float.Input(name, default=default, min=low, max=high, step=step, tooltip=tooltip, extra_dict=extra)
+    extra = sockets.ADVANCED if advanced else {}
+    return io.Float.Input(name, default=default, min=low, max=high, step=step, tooltip=tooltip, **extra)
 
 
 def _faces_to_keep(pixels: torch.Tensor, paper: Paper | None) -> Sequence[Sequence[Face]]:

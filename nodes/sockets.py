@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,8 @@ PRECISION: dict[str, torch.dtype] = {
     "fp16 (half the memory)": torch.float16,
 }
 
-ADVANCED: dict[str, Any] = {"advanced": True}
-"""For `extra_dict`: front ends that know it fold the input away; the others show it."""
+ADVANCED: dict[str, Any] = {"advanced": True} if "advanced" in signature(io.Combo.Input).parameters else {}
+"""For inputs that versions of ComfyUI which can fold inputs away shall fold away; the others show them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +95,7 @@ def detector_menu(input_id: str, *, advanced: bool = False) -> io.Combo.Input:
             "The network that finds the faces. The embedded one serves almost every portrait; "
             "detection_Resnet50_Final.pth in models/facedetection is slower and misses fewer faces in crowds."
         ),
-        extra_dict=ADVANCED if advanced else None,
+        **(ADVANCED if advanced else {}),
     )
 
 
@@ -108,7 +109,7 @@ def parser_menu() -> io.Combo.Input:
             "What draws the edge of the restored part: the embedded face mesh, or a face parsing network "
             "(parsing_parsenet.pth or parsing_bisenet.pth in models/facedetection), which follows hair and hats."
         ),
-        extra_dict=ADVANCED,
+        **ADVANCED,
     )
 
 
@@ -144,7 +145,7 @@ def min_score_input() -> io.Float.Input:
         max=0.99,
         step=0.01,
         tooltip="How sure the detector must be that something is a face. Lower it for hidden or drawn faces.",
-        extra_dict=ADVANCED,
+        **ADVANCED,
     )
 
 
@@ -159,7 +160,7 @@ def smallest_face_input() -> io.Int.Input:
             "Faces whose box is narrower than this many pixels are left as they are: "
             "so few pixels do not say who the person is. Raise it to leave people in the background alone."
         ),
-        extra_dict=ADVANCED,
+        **ADVANCED,
     )
 
 
@@ -171,7 +172,7 @@ def batch_size_input() -> io.Int.Input:
         min=1,
         max=64,
         tooltip="How many faces go through the network at once. Halves itself when the memory runs out.",
-        extra_dict=ADVANCED,
+        **ADVANCED,
     )
 
 
@@ -199,23 +200,23 @@ def keep_detail_input() -> io.Float.Input:
             "For faces larger than the network works at: how much of the photo's own fine detail is kept, so that a "
             "good large face never becomes softer. It does nothing to small faces."
         ),
-        extra_dict=ADVANCED,
+        **ADVANCED,
     )
 
 
 def restorer_path(name: str) -> Path:
     """Find the file behind a name of the restorer menu."""
-    return RESTORER_FILE if name == EMBEDDED_RESTORER else host.weight_files("restorer")[name]
+    return RESTORER_FILE if name == EMBEDDED_RESTORER else host.weight_file("restorer", name)
 
 
 def detector_path(name: str) -> Path:
     """Find the file behind a name of the detector menu."""
-    return DETECTOR_FILE if name == EMBEDDED_DETECTOR else host.weight_files("detector")[name]
+    return DETECTOR_FILE if name == EMBEDDED_DETECTOR else host.weight_file("detector", name)
 
 
 def parser_path(name: str) -> Path | None:
     """Find the file behind a name of the parser menu; None for the embedded face mesh."""
-    return None if name == FACE_MESH else host.weight_files("parser")[name]
+    return None if name == FACE_MESH else host.weight_file("parser", name)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tests.comfy.graphs import PORTRAIT, node, picture, restore
-from tests.comfy.server import PACK
+from tests.comfy.server import PACK, Run
 
 EMBEDDED = PACK / "gpen_core" / "weights" / "gpen_small_256.safetensors"
 LOAD = {"model": PORTRAIT["model"], "fetch": False, "precision": "fp32 (best)", "after_run": "free the GPU"}
@@ -45,7 +45,9 @@ def test_a_restorer_may_stay_and_free_takes_it_off(comfy):
     assert models(comfy)["loaded"] == ["GpenGenerator"]
 
     comfy.post("/free", {"unload_models": True, "free_memory": True})
-    time.sleep(1.5)  # the server does it between prompts
+    end = time.monotonic() + 15  # the server does it between prompts
+    while models(comfy)["loaded"] and time.monotonic() < end:
+        time.sleep(0.3)
 
     assert models(comfy)["loaded"] == []
 
@@ -100,10 +102,14 @@ def test_a_file_exchanged_under_its_name_is_loaded_anew(comfy, gpen_folder):
     assert f'"{name}" is not' in run.error
 
 
-def test_a_model_that_does_not_exist_is_refused_before_the_run(comfy):
+def test_a_model_that_is_not_in_the_menu_is_never_opened(comfy):
     answer = comfy.post("/prompt", {"prompt": restore("portrait", model="../../etc/passwd")})
 
-    assert answer["node_errors"]["2"]["errors"][0]["type"] == "value_not_in_list"
+    if answer.get("node_errors"):
+        assert answer["node_errors"]["2"]["errors"][0]["type"] == "value_not_in_list"
+    else:  # older versions of ComfyUI do not check menus of nodes of this kind
+        error = Run(comfy, comfy.wait(answer["prompt_id"])).error
+        assert "there is no restorer '../../etc/passwd' in models/gpen, models/facerestore_models" in error
 
 
 def test_a_published_network_is_fetched_only_when_asked_to(comfy):

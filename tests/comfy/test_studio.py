@@ -174,6 +174,8 @@ class TestBeforeAfter:
         assert height > 512
 
     def test_the_page_gets_both_pictures_for_its_slider(self, comfy):
+        if "ImageCompare" not in comfy.get("/object_info"):
+            pytest.skip("this version of ComfyUI has no image slider")
         run = comfy.run(self.compare())
 
         assert len(run.outputs("3", "images")) == len(run.outputs("3", "a_images")) == 1
