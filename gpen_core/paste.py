@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from .align import cut, require_image, to_picture, to_tensor
+from .detail import detail_trust, lost_detail
 from .errors import SettingsError, ShapeError
 from .geometry import Pixels, bounds_of, invert, scale_of, shifted, warp
 from .types import FaceCrop
@@ -23,8 +24,9 @@ class PasteSettings:
 
     Attributes:
         strength: share of the restored face in the result; 0 leaves the photo as it is.
-        keep_detail: how much of the photo's detail finer than the crop's pixels is kept, in [0, 1]. It matters only
-            for faces larger than the crop, where the restored face alone would be softer than the photo.
+        keep_detail: how much of the photo's own fine detail is kept, in [0, 1], so that a good face never becomes
+            softer. Of a face larger than the crop, all that is finer than the crop's pixels; of any face, what the
+            restorer has lost, as far as the photo is clean (`detail_trust`).
         soften_below_px: faces whose box is smaller than this get a slight blur, since what a network invents for so
             few pixels is too crisp for its surroundings; 0 never blurs.
         antialias: reduce large crops by area averaging; False samples them bilinearly as the published code does.
@@ -132,6 +134,9 @@ def _in_photo(
         before = to_picture(cut(image, crop.image_to_crop, crop.size, antialias=settings.antialias))
         coarse = warp(before, crop_to_region, size, antialias=settings.antialias, border=border)
         warped += float(amount) * (photo - coarse)
+    trusted = settings.keep_detail * detail_trust(photo) if settings.keep_detail > 0 else 0.0
+    if trusted > 0:
+        warped += trusted * lost_detail(photo, warped, scale)
     return np.clip(warped, 0, 1, out=warped)
 
 

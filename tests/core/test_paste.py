@@ -1,5 +1,8 @@
 """Pasting, by example."""
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -182,3 +185,15 @@ def test_crop_and_photo_space_agree() -> None:
     np.testing.assert_allclose(
         apply_affine(invert(crop.image_to_crop), template_points("gpen", 64)), face.landmarks, atol=1e-9
     )
+
+
+def test_a_clean_face_smaller_than_the_crop_keeps_its_lines() -> None:
+    file = Path(__file__).parents[1] / "data" / "astronaut.png"
+    photo = torch.from_numpy(cv2.imread(str(file))[8:216, 120:328, ::-1] / 255).float().permute(2, 0, 1)
+    crop = align_face(photo, face_at(104, 104, 0.4), 256, "gpen")
+    blurred = torch.nn.functional.avg_pool2d(crop.pixels[None], 7, 1, 3)[0]
+    soft = FaceCrop(blurred, crop.image_to_crop, crop.face)
+    kept, shown = paste_faces(photo, [soft], [full_mask(crop)], PLAIN)
+    lost, _ = paste_faces(photo, [soft], [full_mask(crop)], PasteSettings(keep_detail=0, soften_below_px=0))
+    inside = shown > 0.9
+    assert (kept - photo)[:, inside].abs().mean() < 0.6 * (lost - photo)[:, inside].abs().mean()

@@ -1,0 +1,73 @@
+"""The photo's own fine detail: how far it can be trusted, and what of it a restored face has lost."""
+
+import cv2
+import numpy as np
+
+from .geometry import Pixels
+from .quality import blockiness, noise
+
+_LUMA = np.array((0.299, 0.587, 0.114), np.float32)
+
+# Measured with the embedded restorer on portraits of 50 to 190 px, clean and under 12 kinds of damage: below the first
+# figure keeping detail brought the result closer to the truth or left it as it was, above the second it did not.
+_NOISE_RANGE = (2.5 / 255, 5.0 / 255)
+_BLOCK_RANGE = (0.3, 0.6)
+
+_DETAIL_SIGMA = 2.0
+"""Detail is what a Gaussian of this many pixels takes away, at the coarser of the photo's and the crop's resolution."""
+
+_WINDOW_SIGMA = 1.25
+"""Over how many of these lengths the strength of detail is compared."""
+
+_STEEPNESS = 5.0
+"""Detail that the face lost by a fifth or more comes back whole."""
+
+
+def detail_trust(photo: Pixels) -> float:
+    """Judge how far a photo's finest detail is the subject's and not the camera's or the file's.
+
+    Args:
+        photo: (H, W, 3) float32, sRGB in [0, 1]; a face with its surroundings at the photo's own resolution.
+
+    Returns:
+        1 for a clean photo, 0 for one with strong noise or JPEG blocks.
+    """
+    luma = np.ascontiguousarray(photo @ _LUMA)
+    return _falling(noise(luma), _NOISE_RANGE) * _falling(blockiness(luma), _BLOCK_RANGE)
+
+
+def lost_detail(photo: Pixels, face: Pixels, scale: float) -> Pixels:
+    """Give the fine detail that the photo has and the restored face does not.
+
+    Only where the photo has more detail than the face is anything given: where the restorer sharpened, its own detail
+    stays. Added to `face`, the result is never softer than the photo.
+
+    Args:
+        photo: (H, W, 3) float32, sRGB in [0, 1].
+        face: (H, W, 3), the restored face at the photo's resolution.
+        scale: crop pixels per photo pixel.
+
+    Returns:
+        (H, W, 3), to be added to `face`.
+    """
+    sigma = _DETAIL_SIGMA * max(1.0, 1 / scale)
+    in_photo, in_face = _detail(photo, sigma), _detail(face, sigma)
+    window = sigma * _WINDOW_SIGMA
+    strong, weak = _strength(in_photo, window), _strength(in_face, window)
+    share = np.clip((strong - weak) / (strong + 1e-4) * _STEEPNESS, 0, 1)
+    return np.asarray((in_photo - in_face) * share[..., None], dtype=np.float32)
+
+
+def _detail(picture: Pixels, sigma: float) -> Pixels:
+    return np.asarray(picture - cv2.GaussianBlur(picture, (0, 0), sigma), dtype=np.float32)
+
+
+def _strength(detail: Pixels, window: float) -> Pixels:
+    """Root mean square of detail's luma around each pixel, (H, W)."""
+    return np.sqrt(cv2.GaussianBlur((detail @ _LUMA) ** 2, (0, 0), window)).astype(np.float32, copy=False)
+
+
+def _falling(value: float, between: tuple[float, float]) -> float:
+    """Give 1 up to the first bound, 0 from the second on; what could not be measured counts as nothing."""
+    low, high = between
+    return 1.0 if np.isnan(value) else float(np.clip((high - value) / (high - low), 0, 1))

@@ -1,0 +1,70 @@
+"""The photo's own fine detail: when it is trusted, and what of it comes back."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from gpen_core.detail import detail_trust, lost_detail
+
+RANDOM = np.random.default_rng(5)
+
+
+ASTRONAUT = Path(__file__).parents[1] / "data" / "astronaut.png"
+
+
+def portrait() -> np.ndarray:
+    """A clean face of 95 px with its surroundings, (208, 208, 3) sRGB in [0, 1]."""
+    return cv2.imread(str(ASTRONAUT))[8:216, 120:328, ::-1].astype(np.float32) / 255
+
+
+def jpeg(picture: np.ndarray, quality: int) -> np.ndarray:
+    _, code = cv2.imencode(".jpg", np.uint8(picture * 255), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.imdecode(code, cv2.IMREAD_COLOR).astype(np.float32) / 255
+
+
+def with_noise(picture: np.ndarray, levels: float) -> np.ndarray:
+    return np.clip(picture + RANDOM.normal(0, levels / 255, picture.shape), 0, 1).astype(np.float32)
+
+
+def test_clean_is_trusted_and_damaged_is_not() -> None:
+    clean = portrait()
+    assert detail_trust(clean) == 1
+    assert detail_trust(with_noise(clean, 2)) == 1
+    assert detail_trust(with_noise(clean, 12)) == 0
+    assert detail_trust(jpeg(clean, 95)) > 0.9
+    assert detail_trust(jpeg(clean, 10)) < 0.3
+
+
+def test_too_small_to_judge_counts_as_clean() -> None:
+    assert detail_trust(np.full((6, 6, 3), 0.5, np.float32)) == 1
+
+
+def test_softened_lines_come_back() -> None:
+    photo = portrait()
+    soft = cv2.GaussianBlur(photo, (0, 0), 1.5)
+    repaired = soft + lost_detail(photo, soft, scale=1.5)
+    before, after = np.abs(soft - photo).mean(), np.abs(repaired - photo).mean()
+    assert after < 0.4 * before
+
+
+def test_what_the_restorer_sharpened_stays() -> None:
+    sharp = portrait()
+    photo = cv2.GaussianBlur(sharp, (0, 0), 1.5)
+    assert np.abs(lost_detail(photo, sharp, scale=1.5)).mean() < 0.05 * np.abs(sharp - photo).mean()
+
+
+def test_colour_and_light_of_the_restored_face_stay() -> None:
+    photo = portrait()
+    brighter = photo + 0.1
+    np.testing.assert_allclose(lost_detail(photo, brighter, scale=1.0), 0, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.25, 1.0, 3.0])
+def test_a_large_face_is_compared_at_the_crops_resolution(scale: float) -> None:
+    photo = portrait()
+    soft = cv2.GaussianBlur(photo, (0, 0), max(1.5, 1.5 / scale))
+    given = lost_detail(photo, soft, scale)
+    assert given.shape == photo.shape and given.dtype == np.float32 and np.isfinite(given).all()
+    assert np.abs(soft + given - photo).mean() < np.abs(soft - photo).mean()
