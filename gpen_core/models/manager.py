@@ -151,7 +151,8 @@ class ModelManager:
 
         Args:
             role: keeps models apart that are made of the same file in different ways.
-            load: called as `load(path, device="cpu", dtype=dtype)`.
+            load: called as `load(path, device="cpu", dtype=dtype)`; what it gives is told apart by identity and may be
+                weakly referenced, as objects of ordinary classes are.
             path: an existing file.
             device: where `in_use` will bring it.
             dtype: what it computes in.
