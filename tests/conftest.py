@@ -1,6 +1,7 @@
 """A real ComfyUI for the tests that ask for one: started once, stopped at the end."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.comfy.server import PACK, Comfy, comfy_folder, comfy_python, free_port, wait_until_up
+
+PROBES = PACK / "tests" / "comfy" / "probe_nodes"
 
 
 @pytest.fixture(scope="session")
@@ -22,10 +25,8 @@ def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comfy]:
     base = tmp_path_factory.mktemp("comfy")
     for name in ("input", "output", "temp", "user", "models", "custom_nodes"):
         (base / name).mkdir()
-    (base / "custom_nodes" / "gpen-portrait").symlink_to(PACK, target_is_directory=True)
-    (base / "custom_nodes" / "probe_nodes").symlink_to(
-        Path(__file__).parent / "comfy" / "probe_nodes", target_is_directory=True
-    )
+    link_or_copy(PACK, base / "custom_nodes" / "gpen-portrait")
+    link_or_copy(PROBES, base / "custom_nodes" / "probe_nodes")
     log, port = base / "log.txt", free_port()
     command = [python, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", port, "--disable-api-nodes"]
     command += ["--base-directory", base, "--database-url", "sqlite:///:memory:"]
@@ -35,7 +36,8 @@ def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comfy]:
             cwd=folder,
             stdout=stream,
             stderr=stream,
-            env={**os.environ, "OMP_WAIT_POLICY": "passive"},  # threads that spin starve a busy machine
+            # Threads that spin starve a busy machine.
+            env={**os.environ, "OMP_WAIT_POLICY": "passive", "GPEN_TEST_PACK": str(PACK)},
         )
     try:
         server = Comfy(f"http://127.0.0.1:{port}", base, log)
@@ -44,3 +46,10 @@ def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comfy]:
     finally:
         process.terminate()
         process.wait(timeout=20)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    try:
+        target.symlink_to(source, target_is_directory=True)
+    except OSError:  # Windows allows links to developers only
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns(".*", "node_modules", "__pycache__"))

@@ -20,6 +20,18 @@ PASTE = {
     "keep_detail": 1.0,
     "soften_below_px": 100,
 }
+FOLDER = {
+    **{key: PORTRAIT[key] for key in ("model", "strength", "area", "no_face", "detector", "parser")},
+    "folder": "",
+    "output_folder": "restored",
+    "format": "as the photo",
+    "quality": 95,
+    "subfolders": True,
+    "check_first": False,
+    "pattern": "{name}",
+    "smallest_face_px": 16,
+    "faces_at_once": 4,
+}
 
 
 def node(class_type: str, **inputs) -> dict:

@@ -6,7 +6,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from tests.comfy.graphs import DETECT, PASTE, PORTRAIT, node, picture, restore, steps
+from tests.comfy.graphs import DETECT, FOLDER, PASTE, PORTRAIT, node, picture, restore, steps
 from tests.comfy.server import PACK
 
 SAMPLE = PACK / "gpen_core" / "samples" / "astronaut_poor.jpg"
@@ -24,18 +24,6 @@ PRINT = {
 }
 SAVE = {"filename_prefix": "print/portrait", "format": "PNG", "quality": 95, "profile": "sRGB"}
 COMPARE = {"layout": "side by side", "captions": "Before / After", "dark": False}
-FOLDER = {
-    **{key: PORTRAIT[key] for key in ("model", "strength", "area", "no_face", "detector", "parser")},
-    "folder": "",
-    "output_folder": "restored",
-    "format": "as the photo",
-    "quality": 95,
-    "subfolders": True,
-    "check_first": False,
-    "pattern": "{name}",
-    "smallest_face_px": 16,
-    "faces_at_once": 4,
-}
 
 
 def printed(kind: str = "portrait", save: dict | None = None, **settings) -> dict:

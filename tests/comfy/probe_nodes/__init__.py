@@ -3,6 +3,7 @@
 import gc
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import comfy.model_management
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-_SAMPLE = Path(__file__).resolve().parents[3] / "gpen_core" / "samples" / "astronaut_poor.jpg"
+_SAMPLE = Path(os.environ["GPEN_TEST_PACK"]) / "gpen_core" / "samples" / "astronaut_poor.jpg"
 
 
 def _portrait() -> torch.Tensor:
