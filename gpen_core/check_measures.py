@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from . import quality
 from .headpose import HeadPose, head_pose
@@ -23,7 +24,7 @@ _NIQE_SIDE, _NIQE_LEAST = 576, 192
 _NOISE_SIDE = 1536
 _EYES_READABLE = 35.0
 """Degrees of yaw or pitch beyond which the mesh only guesses the eyelids."""
-_BACKGROUND_LEAST = 0.05
+_BACKGROUND_LEAST, _BACKGROUND_SIDE = 0.05, 640
 _LIT = 0.17
 """Middle luma of a face that no light from behind can have spoilt: the darkest skin, rightly exposed, has 0.22."""
 
@@ -186,9 +187,11 @@ def _sharpness(luma: Luma, oval: Mask, face_width: float) -> float:
 
 def _background(pixels: torch.Tensor, box: Box) -> float | None:
     """Edges beside the head and above it; shoulders are left out."""
-    luma = _luma(pixels.detach().to("cpu", torch.float32).numpy())
-    x = np.abs(np.arange(luma.shape[1]) - box.center[0])[None]
-    y = np.arange(luma.shape[0])[:, None]
+    scale = min(1.0, _BACKGROUND_SIDE / max(pixels.shape[1:]))
+    small = functional.interpolate(pixels[None].detach().float(), scale_factor=scale, mode="area")[0]
+    luma = _luma(_array(small))
+    x = np.abs((np.arange(luma.shape[1]) + 0.5) / scale - 0.5 - box.center[0])[None]
+    y = ((np.arange(luma.shape[0]) + 0.5) / scale - 0.5)[:, None]
     mask = ((x > 0.85 * box.width) & (y < box.y1)) | (y < box.y0 - 0.45 * box.height)
     return _known(100 * quality.busyness(luma, mask)) if mask.mean() >= _BACKGROUND_LEAST else None
 
@@ -200,9 +203,9 @@ def _niqe(part: NDArray[np.float32]) -> float | None:
 
     blue_first = part[::-1].transpose(1, 2, 0) * 255
     with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", category=RuntimeWarning
-        )  # it says what it thinks of flat blocks, and skips them
+        # It warns of flat blocks, which it skips, and of scipy's old name for a module.
+        for category in (RuntimeWarning, DeprecationWarning):
+            warnings.simplefilter("ignore", category=category)
         return _known(float(niqe_module().calculate_niqe(blue_first, crop_border=0)))
 
 

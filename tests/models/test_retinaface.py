@@ -63,6 +63,18 @@ def test_folding_the_batch_norms_keeps_the_answers(backbone: str) -> None:
         assert torch.allclose(one, other, atol=1e-3 * float(one.abs().max()))
 
 
+@pytest.mark.parametrize(("dtype", "largest"), [(torch.float16, 0.01), (torch.bfloat16, 0.05)])
+def test_half_precision_gives_nearly_the_same_scores(dtype: torch.dtype, largest: float) -> None:
+    torch.manual_seed(0)
+    image = torch.rand(1, 3, 96, 96)
+    detector = load_detector()
+    expected = detector(image)
+    assert detector.to(dtype=dtype) is detector
+    answer = detector(image)
+    assert answer.scores.dtype == answer.boxes.dtype == torch.float32
+    assert (answer.scores - expected.scores).abs().max() < largest
+
+
 def test_building_leaves_the_random_numbers_of_the_host_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(1)
