@@ -20,7 +20,7 @@ from pathlib import Path
 
 from PIL import Image, ImageEnhance
 
-from tests.comfy.graphs import DETECT, PASTE, PORTRAIT, node
+from tests.comfy.graphs import node
 from tests.comfy.server import PACK, Comfy, Run, comfy_folder, comfy_python, free_port, wait_until_up
 from tests.comfy.ui_format import to_prompt
 
@@ -44,6 +44,17 @@ class Soak:
     def restorations(self) -> int:
         return self.done["one node"] + self.done["step by step"] + self.done["studio"] + 3 * self.done["folder"]
 
+    def node(self, class_type: str, **inputs) -> dict:
+        """Make a node; inputs that are not given have the defaults the page would show."""
+        given = self.info[class_type]["input"]
+        defaults = {}
+        for name, (kind, *rest) in {**given.get("required", {}), **given.get("optional", {})}.items():
+            options = rest[0] if rest else {}
+            choices = kind if isinstance(kind, list) else options.get("options")
+            if "default" in options or choices:
+                defaults[name] = options.get("default", choices[0] if choices else None)
+        return node(class_type, **{**defaults, **inputs})
+
     def photo(self) -> dict:
         return node("LoadImage", image=f"photo{self.dice.randrange(PHOTOS)}.jpg")
 
@@ -66,7 +77,7 @@ class Soak:
     def one_node(self) -> None:
         prompt = {
             "1": self.photo(),
-            "2": node("GPEN_RestorePortrait", image=["1", 0], **{**PORTRAIT, "strength": self.strength()}),
+            "2": self.node("GPEN_RestorePortrait", image=["1", 0], strength=self.strength()),
             "3": node("PreviewImage", images=["2", 0]),
         }
         self.expect_success("one node", prompt)
@@ -74,19 +85,20 @@ class Soak:
     def step_by_step(self) -> None:
         prompt = {
             "1": self.photo(),
-            "2": node(
+            "2": self.node(
                 "GPEN_LoadRestorer",
-                model=PORTRAIT["model"],
                 precision=self.dice.choice(PRECISIONS),
                 after_run=self.dice.choice(["free the GPU", "stay on the GPU"]),
             ),
-            "3": node("GPEN_DetectAlignFaces", image=["1", 0], restorer=["2", 0], **DETECT),
-            "4": node("GPEN_RestoreFaces", faces=["3", 0], restorer=["2", 0], faces_at_once=self.dice.randint(1, 4)),
-            "5": node("GPEN_PasteFaces", image=["1", 0], faces=["4", 0], **{**PASTE, "strength": self.strength()}),
+            "3": self.node("GPEN_DetectAlignFaces", image=["1", 0], restorer=["2", 0]),
+            "4": self.node(
+                "GPEN_RestoreFaces", faces=["3", 0], restorer=["2", 0], faces_at_once=self.dice.randint(1, 4)
+            ),
+            "5": self.node("GPEN_PasteFaces", image=["1", 0], faces=["4", 0], strength=self.strength()),
             "6": node("PreviewImage", images=["5", 0]),
         }
         if self.dice.random() < 0.2:
-            prompt["7"] = node("GPEN_FreeMemory", value=["5", 0], free="this pack's networks")
+            prompt["7"] = self.node("GPEN_FreeMemory", value=["5", 0], free="this pack's networks")
             prompt["6"] = node("PreviewImage", images=["7", 0])
         self.expect_success("step by step", prompt)
 
@@ -108,7 +120,7 @@ class Soak:
     def broken_photo(self) -> None:
         prompt = {
             "1": node("LoadImage", image="broken.jpg"),
-            "2": node("GPEN_RestorePortrait", image=["1", 0], **PORTRAIT),
+            "2": self.node("GPEN_RestorePortrait", image=["1", 0]),
             "3": node("PreviewImage", images=["2", 0]),
         }
         answer = self.comfy.post("/prompt", {"prompt": prompt, "client_id": "tests"})
@@ -117,10 +129,10 @@ class Soak:
             self.failures.append("broken photo: was taken for a good one")
 
     def no_face(self) -> None:
-        settings = {**PORTRAIT, "no_face": "stop with an error", "strength": self.strength()}
+        settings = {"no_face": "stop with an error", "strength": self.strength()}
         prompt = {
             "1": node("LoadImage", image="no_face.jpg"),
-            "2": node("GPEN_RestorePortrait", image=["1", 0], **settings),
+            "2": self.node("GPEN_RestorePortrait", image=["1", 0], **settings),
             "3": node("PreviewImage", images=["2", 0]),
         }
         self.expect_error("no face", prompt, "NoFaceError")
@@ -128,7 +140,7 @@ class Soak:
     def cancel(self) -> None:
         prompt = {
             "1": node("TestMakePicture", kind="batch of 60"),
-            "2": node("GPEN_RestorePortrait", image=["1", 0], **{**PORTRAIT, "strength": self.strength()}),
+            "2": self.node("GPEN_RestorePortrait", image=["1", 0], strength=self.strength()),
             "3": node("PreviewImage", images=["2", 0]),
         }
         running, queued = self.comfy.queue(prompt), self.comfy.queue(prompt)
@@ -223,7 +235,7 @@ def soak(comfy: Comfy, pid: int, runs: int) -> Soak:
     return one
 
 
-def load_times(comfy: Comfy, folder: Path) -> None:
+def load_times(one: Soak, folder: Path) -> None:
     """Print how long a published-size restorer takes to load at first, and when the pack holds it already."""
     script = (
         "import sys, torch; from safetensors.torch import save_file; "
@@ -233,13 +245,13 @@ def load_times(comfy: Comfy, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     subprocess.run([sys.executable, "-c", script, str(folder / "large.safetensors")], cwd=PACK, check=True)
     load = {
-        "1": node("GPEN_LoadRestorer", model="large.safetensors", precision=PRECISIONS[0], after_run="free the GPU"),
+        "1": one.node("GPEN_LoadRestorer", model="large.safetensors"),
         "2": node("PreviewAny", source=["1", 0]),
     }
     for label in ("first prompt", "second prompt", "third prompt"):
-        comfy.post("/free", {"free_memory": True})  # ComfyUI forgets its results, so that the node runs again
+        one.comfy.post("/free", {"free_memory": True})  # ComfyUI forgets its results, so that the node runs again
         time.sleep(1.5)
-        messages = dict(comfy.run(load).history["status"]["messages"])
+        messages = dict(one.comfy.run(load).history["status"]["messages"])
         took = messages["execution_success"]["timestamp"] - messages["execution_start"]["timestamp"]
         print(f"loading 284 MB, {label}: {took} ms")
 
@@ -257,7 +269,7 @@ def main() -> int:
         try:
             make_photos(base / "input")
             one = soak(comfy, process.pid, arguments.runs)
-            load_times(comfy, base / "models" / "gpen")
+            load_times(one, base / "models" / "gpen")
             log = comfy.log.read_text(errors="replace")
         finally:
             process.terminate()
