@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from .geometry import Pixels
-from .quality import blockiness, noise
+from .quality import blockiness, noise, sharpness
 
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 
@@ -12,6 +12,9 @@ _LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 # figure keeping detail brought the result closer to the truth or left it as it was, above the second it did not.
 _NOISE_RANGE = (2.5 / 255, 5.0 / 255)
 _BLOCK_RANGE = (0.3, 0.6)
+# Pictures that were enlarged or blurred measure below the second figure: what stands in for detail there is soft, and
+# mostly the jags and blocks of an enlarged file.
+_BLUR_RANGE = (0.3, 0.5)
 
 _DETAIL_SIGMA = 2.0
 """Detail is what a Gaussian of this many pixels takes away, at the coarser of the photo's and the crop's resolution."""
@@ -30,10 +33,14 @@ def detail_trust(photo: Pixels) -> float:
         photo: (H, W, 3) float32, sRGB in [0, 1]; a face with its surroundings at the photo's own resolution.
 
     Returns:
-        1 for a clean photo, 0 for one with strong noise or JPEG blocks.
+        1 for a clean sharp photo, 0 for one with strong noise, strong JPEG blocks or no fine detail at all.
     """
     luma = np.ascontiguousarray(photo @ _LUMA)
-    return _falling(noise(luma), _NOISE_RANGE) * _falling(blockiness(luma), _BLOCK_RANGE)
+    quiet = 1 - _rise(noise(luma), _NOISE_RANGE)
+    smooth = 1 - _rise(blockiness(luma), _BLOCK_RANGE)
+    sharp = _rise(sharpness(luma, np.ones(luma.shape, bool)), _BLUR_RANGE)
+    # Too few pixels to judge, or no detail at all: nothing speaks against keeping what there is.
+    return float(np.prod([share for share in (quiet, smooth, sharp) if not np.isnan(share)]))
 
 
 def lost_detail(photo: Pixels, face: Pixels, scale: float) -> Pixels:
@@ -67,7 +74,7 @@ def _strength(detail: Pixels, window: float) -> Pixels:
     return np.sqrt(cv2.GaussianBlur((detail @ _LUMA) ** 2, (0, 0), window)).astype(np.float32, copy=False)
 
 
-def _falling(value: float, between: tuple[float, float]) -> float:
-    """Give 1 up to the first bound, 0 from the second on; what could not be measured counts as nothing."""
+def _rise(value: float, between: tuple[float, float]) -> float:
+    """Give 0 up to the first bound, 1 from the second on, a straight line between; NaN stays NaN."""
     low, high = between
-    return 1.0 if np.isnan(value) else float(np.clip((high - value) / (high - low), 0, 1))
+    return float(np.clip((value - low) / (high - low), 0, 1))
