@@ -197,8 +197,9 @@ def keep_detail_input() -> io.Float.Input:
         max=1.0,
         step=0.05,
         tooltip=(
-            "For faces larger than the network works at: how much of the photo's own fine detail is kept, so that a "
-            "good large face never becomes softer. It does nothing to small faces."
+            "How much of the photo's own fine detail is kept, so that a good face never becomes softer: what is finer "
+            "than the network's pixels, and what the network lost where the photo is clean and sharp. 0 takes the "
+            "network's face as it is."
         ),
         **ADVANCED,
     )
