@@ -171,6 +171,7 @@ def test_the_limit_of_turning_away(kit: Kit, yaw: float, verdict: str) -> None:
     assert verdicts["eyes_open"] == ("unknown" if abs(yaw) > 35 else "ok")  # in profile eyelids are guesswork
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # basicsr uses an old name of scipy's
 def test_niqe_and_its_absence(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     if has_basicsr():
         assert value(kit.check(kit.portrait, with_niqe=True), "niqe") == pytest.approx(4, abs=2)

@@ -120,6 +120,19 @@ def test_thirty_faces_in_a_large_picture(detector: FaceDetector, astronaut: torc
     assert detect_faces(group, detector, DetectSettings(min_face_px=100))[0] == []
 
 
+def test_a_small_face_beside_a_large_one_is_looked_at_closely(detector: FaceDetector, astronaut: torch.Tensor) -> None:
+    """2000 × 1500; the small face is 60 px wide, 38 px in the coarse look, and found again where it is."""
+    picture = torch.full((1, 3, 1500, 2000), 0.4)
+    large = functional.interpolate(astronaut[..., 20:240, 110:330], size=(1200, 1200), mode="bicubic").clamp(0, 1)
+    small = functional.interpolate(astronaut[..., 20:240, 110:330], size=(140, 140), mode="area")
+    picture[..., 100:1300, 100:1300], picture[..., 1200:1340, 1700:1840] = large, small
+    faces = detect_faces(picture, detector)[0]
+    assert [round(face.box.width, -2) for face in faces] == [500, 100]
+    ratio = 140 / 220
+    expected = np.array([EYE_LEFT, MOUTH_RIGHT]) * ratio - np.array((110, 20)) * ratio + (1700, 1200)
+    assert np.abs(faces[1].landmarks[[0, 4]] - expected).max() < 4
+
+
 def test_the_largest_face_comes_first(detector: FaceDetector, astronaut: torch.Tensor) -> None:
     small = functional.interpolate(astronaut, size=(256, 256), mode="area")
     both = torch.cat((functional.pad(small, (0, 0, 128, 128)), astronaut), dim=3)
