@@ -1,0 +1,1 @@
+"""The networks: read from files, recognised, loaded, held and placed."""
