@@ -18,6 +18,7 @@ from .errors import CancelledError, GpenError, NoFaceError, PhotoError, Settings
 from .folder_journal import JOURNAL_NAME, Journal, PhotoRecord, Thumbnails
 from .folder_report import FolderReport, picture_thumbnails, write_reports
 from .folder_spec import FolderSpec, Gate
+from .memory import trim_heap
 from .models.content import hash_file
 from .models.descriptor import Restorer
 from .models.facemesh import FaceMesh, load_face_mesh
@@ -92,6 +93,8 @@ def restore_folder(
                 record, preview = run.one(photo)
                 records.append(record)
                 progress.advance(preview=preview)
+                del preview
+                trim_heap()
         finally:
             report = FolderReport(
                 spec.source, spec.output, restorer.name, tuple(records), len(photos), time.monotonic() - started

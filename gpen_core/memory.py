@@ -93,12 +93,17 @@ def empty_caches() -> None:
 
 
 def return_free_memory() -> None:
-    """Give what is freed back to the device and to the system.
-
-    The allocator of Linux keeps the memory of freed weights for itself, and the process stays as large as before,
-    until it is told to trim its heap.
-    """
+    """Give what is freed back to the device and to the system."""
     empty_caches()
+    trim_heap()
+
+
+def trim_heap() -> None:
+    """Give freed memory back to the system; takes milliseconds.
+
+    The allocator of Linux keeps the memory of freed weights and pictures for itself, and the process stays as large as
+    before, until it is told to trim its heap.
+    """
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl does not
         if trim is not None:

@@ -24,16 +24,25 @@ SUFFIXES = (".jpg", ".png", ".webp", ".jpg", ".tif")
 
 
 class Scale(NoProgress):
-    """Notes the resident memory after each photo, in MiB."""
+    """Notes the resident memory between photos, in MiB."""
 
     def __init__(self):
         self.weights = []
+        self._between = False
 
     def advance(self, units=1, preview=None):
+        self._between = True
+
+    def check_cancelled(self):
+        if self._between:
+            self._between = False
+            self.weigh()
+
+    def weigh(self):
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         self.weights.append(pages * 4096 / 2**20)
         if len(self.weights) % 50 == 0:
-            print(f"photo {len(self.weights):4d}: {self.weights[-1]:7.1f} MiB", flush=True)
+            print(f"after photo {len(self.weights):4d}: {self.weights[-1]:7.1f} MiB", flush=True)
 
 
 def make_photos(folder, count):
@@ -59,9 +68,10 @@ def main():
         scale, start = Scale(), time.monotonic()
         report = restore_folder(FolderSpec(source, Path(folder) / "out"), progress=scale)
         elapsed = time.monotonic() - start
+        scale.weigh()
     growth = scale.weights[-1] - scale.weights[min(SETTLED, count) - 1]
     print(report.summary())
-    print(f"{elapsed / count:.2f} s per photo; highest {max(scale.weights):.1f} MiB after a photo")
+    print(f"{elapsed / count:.2f} s per photo; highest between photos {max(scale.weights):.1f} MiB")
     print(f"growth from photo {min(SETTLED, count)} to {count}: {growth:+.1f} MiB (limit {LIMIT_MIB})")
     return 0 if report.restored == count and growth < LIMIT_MIB else 1
 
