@@ -180,77 +180,83 @@ class _Job:
 
     def _make_rows(self, space: Workspace, strip: Strip, carry: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Give the products, transformed back along the rows, and what reaches below the strip."""
-        products = self._multiply(space, self._read(space, strip))
-        points = len(self.take)
-        made = space.take("first", len(self.give), *products.shape[1:])
-        torch.mm(self.give, products.view(points, -1), out=made.view(len(made), -1))
+        products = self._multiply(space, strip)
+        made = space.take("rows", len(self.give), *products.shape[1:])
+        torch.mm(self.give, products.view(len(products), -1), out=made.view(len(made), -1))
         body, tail = _overlap_add(made, 3, self.plan.write_step)
         if carry is not None:
             body[: len(carry), :, :, 0].add_(carry)
         return body, None if tail is None else space.take("carry", *tail.shape).copy_(tail)
 
-    def _read(self, space: Workspace, strip: Strip) -> Tensor:
-        """Give every tile's pixels, transformed along the rows: (points, pixels, faces, rows, columns, channels)."""
-        plan = self.plan
-        points, side = self.take.shape
-        first = strip.first * plan.read_step + plan.read_first
-        height = (strip.count - 1) * plan.read_step + side
-        faces = strip.faces.stop - strip.faces.start
-        channels = [(s if isinstance(s, FeatureMap) else s.features).channels for s in self.sources]
-        made = space.take(
-            "second", side if self._is_direct else points, side, faces, strip.count, self.columns, sum(channels)
-        )
-        style = None if self.style is None else self.style[strip.faces, None, None].split(channels, dim=-1)
-        for number, (source, part) in enumerate(zip(self.sources, made.split(channels, dim=-1), strict=True)):
-            rows = source.rows(space, strip.faces, first, height)
-            windows = self._windows(space, rows, part.shape)
-            if style is None:
-                part.copy_(windows)
-            else:
-                torch.mul(windows, style[number], out=part)
+    def _multiply(self, space: Workspace, strip: Strip) -> Tensor:
+        """Give the products of all points: (points, points, faces, rows, columns, out).
+
+        One row of points at a time: its values, of all tiles, stay in the cache from one operation to the next.
+        """
+        points, channels, width = len(self.take), self.filters.shape[1], self.filters.shape[2]
+        tiles = (strip.faces.stop - strip.faces.start, strip.count, self.columns)
+        windows = [self._windows(space, source, strip) for source in self.sources]
+        made = space.take("products", points, points, *tiles, width)
+        filters = self.filters.view(points, points, channels, width)
+        for row in range(points):
+            values = self._values(space, [window[row % len(window)] for window in windows], strip, channels)
+            torch.bmm(values, filters[row], out=made[row].view(points, -1, width))
         return made
 
-    def _windows(self, space: Workspace, rows: Tensor, shape: torch.Size) -> Tensor:
-        """Transform rows (faces, rows, width, channels) and view them as overlapping tiles."""
-        step = self.plan.read_step
-        points, side, faces, count, _, channels = shape
+    def _values(self, space: Workspace, windows: Sequence[Tensor], strip: Strip, channels: int) -> Tensor:
+        """Scale a row of points by style and transform it along the columns: (points, tiles, channels)."""
+        pixels = space.take("pixels", *windows[0].shape[:-1], channels)
+        parts = [window.shape[-1] for window in windows]
+        styles = [None] * len(parts) if self.style is None else self.style[strip.faces, None, None].split(parts, dim=-1)
+        for window, style, part in zip(windows, styles, pixels.split(parts, dim=-1), strict=True):
+            if style is None:
+                part.copy_(window)
+            else:
+                torch.mul(window, style, out=part)
+        points, side = self.take.shape
+        flat = pixels.view(side, -1)
+        if self._is_direct:
+            return pixels.view(side, -1, channels).expand(points, -1, -1)
+        made = space.take("values", points, flat.shape[1] // channels, channels)
+        torch.mm(self.take, flat, out=made.view(points, -1))
+        return made
+
+    def _windows(self, space: Workspace, source: FeatureMap | Injection, strip: Strip) -> Tensor:
+        """Transform a source along the rows, and view it as overlapping tiles.
+
+        Returns:
+            (points, pixels of a tile, faces, rows, columns, channels); for direct tiles pixels stand for points.
+        """
+        plan, step = self.plan, self.plan.read_step
+        points, side = self.take.shape
+        height = (strip.count - 1) * step + side
+        rows = source.rows(space, strip.faces, strip.first * step + plan.read_first, height)
+        faces, _, width, channels = rows.shape
+        shape = (points, side, faces, strip.count, self.columns, channels)
         by_face, by_row, by_pixel, _ = rows.stride()
-        start = (BORDER + self.plan.read_first) * by_pixel
+        start = (BORDER + plan.read_first) * by_pixel
         if self._is_direct:
             strides = (by_row, by_pixel, by_face, step * by_row, step * by_pixel, 1)
-            return rows.as_strided(shape, strides, rows.storage_offset() + start)
-        width = rows.shape[2] * channels
-        half = space.take("first", faces, count, points, width)
+            return rows.as_strided((side, *shape[1:]), strides, rows.storage_offset() + start)
+        line = width * channels
+        name = "rows" if isinstance(source, FeatureMap) else "injected rows"
+        half = space.take(name, faces, strip.count, points, line)
         for face in range(faces):
-            tiles = rows[face].as_strided((count, side, width), (step * by_row, by_row, 1))
-            torch.bmm(self.take.expand(count, -1, -1), tiles, out=half[face])
-        strides = (width, channels, count * points * width, points * width, step * channels, 1)
-        return half.as_strided(shape, strides, half.storage_offset() + start)
+            tiles = rows[face].as_strided((strip.count, side, line), (step * by_row, by_row, 1))
+            torch.bmm(self.take.expand(strip.count, -1, -1), tiles, out=half[face])
+        strides = (line, channels, strip.count * points * line, points * line, step * channels, 1)
+        return half.as_strided(shape, strides, start)
 
     @property
     def _is_direct(self) -> bool:
         """Whether tiles of one pixel leave nothing to transform on the way in."""
         return self.plan.read_step == 1
 
-    def _multiply(self, space: Workspace, pixels: Tensor) -> Tensor:
-        """Transform along the columns, multiply by the weight: (points, points, faces, rows, columns, out)."""
-        points = len(self.take)
-        rows, columns, *tiles, channels = pixels.shape
-        if self._is_direct:
-            values = pixels.view(rows * columns, -1, channels).expand(points**2, -1, -1)
-        else:
-            values = space.take("first", points**2, tiles[0] * tiles[1] * tiles[2], channels)
-            flat = pixels.view(points, columns, -1)
-            torch.bmm(self.take.expand(points, -1, -1), flat, out=values.view(points, points, -1))
-        made = space.take("third", points, points, *tiles, self.filters.shape[-1])
-        torch.bmm(values, self.filters, out=made.view(points**2, -1, made.shape[-1]))
-        return made
-
     def _write(self, space: Workspace, made: Tensor, target: Tensor, row: int, norm: Tensor | None) -> None:
         """Transform (rows of a tile, points, faces, tile rows, columns, out) back along the columns, and finish."""
         plan = self.plan
         count, points = made.shape[:2]
-        pixels = space.take("second", count, len(self.give), *made.shape[2:])
+        pixels = space.take("products", count, len(self.give), *made.shape[2:])
         flat = pixels.view(count, len(self.give), -1)
         torch.bmm(self.give.expand(count, -1, -1), made.view(count, points, -1), out=flat)
         body, tail = _overlap_add(pixels.transpose(0, 1), 4, plan.write_step)
