@@ -13,6 +13,7 @@ import comfy.utils
 import folder_paths
 import torch
 from comfy.cli_args import args
+from comfy.patcher_extension import CallbacksMP
 
 from ..gpen_core.errors import WeightsNotFoundError
 from ..gpen_core.models.catalog import Role
@@ -197,7 +198,10 @@ def hosted(
         model = load(source, device=device, dtype=dtype)
         patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
         offload = management.unet_offload_device()
-        return Hosted(model, patcher_class(model.network, load_device=compute, offload_device=offload), stays)
+        patcher = patcher_class(model.network, load_device=compute, offload_device=offload)
+        # ComfyUI's dynamic patcher brings back only leaves; weights of modules that have children would stay behind.
+        patcher.add_callback(CallbacksMP.ON_DETACH, lambda *_: model.to(device=offload))
+        return Hosted(model, patcher, stays)
 
     shared = shared_manager().get(f"{role} in ComfyUI", load_hosted, path, device=compute, dtype=dtype)
     return replace(shared, stays=stays)  # one network, whatever each node wants of it after the run
