@@ -94,11 +94,16 @@ class TensorFile:
         Raises:
             ValueError: if the file has become shorter since its header was read.
         """
+        # Allocated here and not by the readers: threads have heaps of their own, which give nothing back to each other.
+        content = [torch.empty(one.size_bytes, dtype=torch.uint8) for one in self.tensors.values()]
         with ThreadPoolExecutor(min(_READERS, os.cpu_count() or 1)) as readers:
-            return dict(zip(self.tensors, readers.map(self._read_one, self.tensors.values()), strict=True))
+            list(readers.map(self._fill, content, self.tensors.values()))
+        return {
+            name: numbers.view(one.dtype).view(one.shape)
+            for (name, one), numbers in zip(self.tensors.items(), content, strict=True)
+        }
 
-    def _read_one(self, one: StoredTensor) -> Tensor:
-        content = torch.empty(one.size_bytes, dtype=torch.uint8)
+    def _fill(self, content: Tensor, one: StoredTensor) -> None:
         left = memoryview(content.numpy().data)
         with self.path.open("rb", buffering=0) as file:
             file.seek(one.start)
@@ -107,7 +112,6 @@ class TensorFile:
                 if not count:
                     raise ValueError("it is shorter than its header says")
                 left = left[count:]
-        return content.view(one.dtype).view(one.shape)
 
 
 def _tensors(header: Mapping[str, object], data_start: int, file_size: int) -> dict[str, StoredTensor]:
