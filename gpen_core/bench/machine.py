@@ -2,7 +2,7 @@
 
 import os
 import platform
-import subprocess
+import subprocess  # nosec B404
 import sys
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -63,6 +63,6 @@ def _commit() -> str | None:
     """Give the commit of the working copy this package lies in; None outside of one."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603  # nosec B603
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -3,7 +3,7 @@
 import argparse
 import json
 import os
-import subprocess
+import subprocess  # nosec B404
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -163,7 +163,7 @@ def _child(task: str, order: networks.Order | photo.PhotoOrder, official: Path |
     message = json.dumps({"task": task, "order": asdict(order)}, default=str)
     places = [str(Path(__file__).parents[2]), *([str(official / "face_model"), str(official)] if official else [])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
-    done = subprocess.run(  # noqa: S603 (our own command line)
+    done = subprocess.run(  # noqa: S603 (our own command line)  # nosec B603
         [*words, message], capture_output=True, text=True, env=environment, cwd=official, check=False
     )
     if done.returncode != 0:
