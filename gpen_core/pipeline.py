@@ -15,8 +15,8 @@ from .masks import MaskArea, face_mask
 from .models.descriptor import Restorer
 from .models.facemesh import FaceMesh, load_face_mesh
 from .models.faceparsing import FaceParser
-from .models.load import load_restorer
-from .models.retinaface import FaceDetector, load_detector
+from .models.manager import shared_manager
+from .models.retinaface import FaceDetector
 from .paste import PasteSettings, paste_faces
 from .progress import NoProgress, Progress
 from .restore import restore_faces
@@ -70,8 +70,8 @@ def restore_portrait(
 
     Args:
         pixels: (3, H, W) photo, sRGB in [0, 1].
-        detector: finds the faces; the embedded one if None.
-        restorer: restores them; the embedded one if None.
+        detector: finds the faces; the embedded one if None, held by the shared manager.
+        restorer: restores them; the embedded one if None, held likewise.
         settings: how; the default gives a good portrait.
         parser: face parsing for the masks, if its weights are present.
         mesh: face mesh for the masks; the embedded one if None.
@@ -84,14 +84,16 @@ def restore_portrait(
     """
     require_image(pixels)
     settings = settings or PortraitSettings()
-    restorer = restorer or load_restorer()
-    faces = detect_faces(pixels[None], detector or load_detector(), settings.detect)[0]
-    if not faces:
-        return _without_faces(pixels, restorer, settings, progress)
-    wanted = [face for face in faces if face.box.size >= settings.smallest_face_px]
-    progress.start(len(wanted), "Restoring faces")
-    crops = [align_face(pixels, face, restorer.size, restorer.template) for face in wanted]
-    restored = restore_faces(crops, restorer, batch_size=settings.batch_size, progress=progress)
+    models = shared_manager()
+    detector, restorer = detector or models.detector(), restorer or models.restorer()
+    with models.in_use(detector, restorer):
+        faces = detect_faces(pixels[None], detector, settings.detect)[0]
+        if not faces:
+            return _without_faces(pixels, restorer, settings, progress)
+        wanted = [face for face in faces if face.box.size >= settings.smallest_face_px]
+        progress.start(len(wanted), "Restoring faces")
+        crops = [align_face(pixels, face, restorer.size, restorer.template) for face in wanted]
+        restored = restore_faces(crops, restorer, batch_size=settings.batch_size, progress=progress)
     mesh = mesh or load_face_mesh()
     masks = [face_mask(crop, pixels, parser=parser, mesh=mesh, area=settings.mask_area) for crop in restored]
     result, shown = paste_faces(pixels, restored, [mask.pixels for mask in masks], settings.paste)
