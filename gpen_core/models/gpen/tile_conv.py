@@ -76,13 +76,29 @@ class TileConv:
             norm: (N, out) factors before the bias, or None.
             finished: told of all rows, except when sides are doubled.
         """
-        job = _Job(self._plan, self._take, self._give, self._filters, self._bias, sources, out, style, norm, finished)
+        plan, first = self._plan, sources[0]
+        batch, height, width, _ = (first if isinstance(first, FeatureMap) else first.features).inside.shape
+        job = _Job(
+            batch,
+            height // plan.read_step,
+            width // plan.read_step,
+            plan,
+            self._take,
+            self._give,
+            self._filters,
+            self._bias,
+            sources,
+            out,
+            style,
+            norm,
+            finished,
+        )
         if job.rows * job.columns <= _WHOLE_TILES:
             for faces in _together(job.batch, _WHOLE_TILES // (job.rows * job.columns)):
                 job.run(crew.space, Strip(faces, 0, job.rows))
         else:
             crew.share(job.run_share)
-        if out is not None and self._plan.write_first < 0:
+        if out is not None and plan.write_first < 0:
             out.clear_border()
 
 
@@ -102,8 +118,11 @@ def _transform(weight: Tensor, matrix: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Job:
-    """One call of a convolution: all that a thread needs to make its strips."""
+    """One call of a convolution on `rows` × `columns` tiles: all that a thread needs to make its strips."""
 
+    batch: int
+    rows: int
+    columns: int
     plan: TilePlan
     take: Tensor
     give: Tensor
@@ -114,25 +133,6 @@ class _Job:
     style: Tensor | None
     norm: Tensor | None
     finished: Finished | None
-
-    @property
-    def batch(self) -> int:
-        return self._shape[0]
-
-    @property
-    def rows(self) -> int:
-        """Rows of tiles."""
-        return self._shape[1] // self.plan.read_step
-
-    @property
-    def columns(self) -> int:
-        """Tiles in a row."""
-        return self._shape[2] // self.plan.read_step
-
-    @property
-    def _shape(self) -> torch.Size:
-        first = self.sources[0]
-        return (first if isinstance(first, FeatureMap) else first.features).inside.shape
 
     def run_share(self, space: Workspace, index: int, count: int) -> None:
         """Make one of `count` shares of the rows of every face."""
