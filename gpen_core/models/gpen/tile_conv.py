@@ -196,27 +196,27 @@ class _Job:
         points, channels, width = len(self.take), self.filters.shape[1], self.filters.shape[2]
         tiles = (strip.faces.stop - strip.faces.start, strip.count, self.columns)
         windows = [self._windows(space, source, strip) for source in self.sources]
+        parts = [window.shape[-1] for window in windows]
+        styles = None if self.style is None else self.style[strip.faces, None, None].split(parts, dim=-1)
+        pixels = space.take("pixels", *windows[0].shape[1:-1], channels)
+        places = pixels.split(parts, dim=-1)
         made = space.take("products", points, points, *tiles, width)
         filters = self.filters.view(points, points, channels, width)
         for row in range(points):
-            values = self._values(space, [window[row % len(window)] for window in windows], strip, channels)
-            torch.bmm(values, filters[row], out=made[row].view(points, -1, width))
+            for number, (window, place) in enumerate(zip(windows, places, strict=True)):
+                if styles is None:
+                    place.copy_(window[row % len(window)])
+                else:
+                    torch.mul(window[row % len(window)], styles[number], out=place)
+            torch.bmm(self._values(space, pixels), filters[row], out=made[row].view(points, -1, width))
         return made
 
-    def _values(self, space: Workspace, windows: Sequence[Tensor], strip: Strip, channels: int) -> Tensor:
-        """Scale a row of points by style and transform it along the columns: (points, tiles, channels)."""
-        pixels = space.take("pixels", *windows[0].shape[:-1], channels)
-        parts = [window.shape[-1] for window in windows]
-        styles = [None] * len(parts) if self.style is None else self.style[strip.faces, None, None].split(parts, dim=-1)
-        for window, style, part in zip(windows, styles, pixels.split(parts, dim=-1), strict=True):
-            if style is None:
-                part.copy_(window)
-            else:
-                torch.mul(window, style, out=part)
-        points, side = self.take.shape
-        flat = pixels.view(side, -1)
+    def _values(self, space: Workspace, pixels: Tensor) -> Tensor:
+        """Transform (pixels of a tile, faces, rows, columns, channels) along the columns: (points, tiles, channels)."""
+        points, channels = len(self.take), pixels.shape[-1]
         if self._is_direct:
-            return pixels.view(side, -1, channels).expand(points, -1, -1)
+            return pixels.view(len(pixels), -1, channels).expand(points, -1, -1)
+        flat = pixels.view(len(pixels), -1)
         made = space.take("values", points, flat.shape[1] // channels, channels)
         torch.mm(self.take, flat, out=made.view(points, -1))
         return made
