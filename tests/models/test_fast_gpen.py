@@ -1,14 +1,16 @@
 """The fast form of the GPEN generator: the same picture as the plain network, for every way its work is cut up."""
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from gpen_core import load_restorer
+from gpen_core.models.descriptor import Restorer
 from gpen_core.models.gpen import GpenGenerator, GpenSpec
-from gpen_core.models.gpen.fast import FastForm, FastGenerator, suits
+from gpen_core.models.gpen.fast import FastForm, FastGenerator, pays, suits
 from gpen_core.models.gpen.tiles import TilePlan, down_plan, same_plan, up_plan
 
 
@@ -160,12 +162,28 @@ def test_only_float32_on_the_processor_with_the_usual_blur_has_a_fast_form() -> 
     assert FastForm().of(random_network(network.spec).train()) is None
 
 
-def test_the_embedded_restorer_uses_it_and_gives_the_plain_picture() -> None:
-    restorer = load_restorer()
-    crops = random_pictures(2, restorer.size) / 2 + 0.5
+def test_the_embedded_weights_give_the_plain_picture() -> None:
+    network = load_restorer().network
+    pictures = random_pictures(2, 256)
+
+    torch.testing.assert_close(FastGenerator(network)(pictures), network(pictures), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("first_width", "used"), [(256, True), (16, False)])
+def test_a_restorer_uses_it_where_it_pays(first_width: int, used: bool) -> None:
+    spec = GpenSpec(512, style_dim=8, n_mlp=1, channels=(first_width, 8, 8, 8, 8, 8, 8, 8))
+    restorer = Restorer(random_network(spec), 512, "gpen", "wide", spec, Path("wide.safetensors"))
+    crops = random_pictures(1, 512) / 2 + 0.5
 
     restored = restorer(crops)
 
     plain = (restorer.network(crops * 2 - 1) / 2 + 0.5).clamp(0, 1)
     torch.testing.assert_close(restored, plain, atol=1e-4, rtol=0)
-    assert restorer._fast.of(restorer.network).buffers_nbytes > 0
+    assert (restorer._fast._made is not None) == used
+
+
+def test_the_fast_form_is_used_where_it_is_faster() -> None:
+    assert pays(GpenSpec.published(512))
+    assert pays(GpenSpec.published(1024))
+    assert not pays(GpenSpec.published(256, cm=1, narrow=0.5))
+    assert not pays(GpenSpec.published(512, cm=1, narrow=0.125))
