@@ -1,6 +1,5 @@
 """A restorer: a network with all one must know to call it."""
 
-import copy
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,8 +58,8 @@ class Restorer:
 
         The network computes in its own type and on its own device. In float32 on the processor the fast form of a
         large network computes, which gives the same picture within 1e-4; it is made in the first call and keeps
-        buffers for the next. Where half precision overflows, the batch is computed once more in float32 on a copy of
-        the network, and a warning is logged.
+        buffers for the next. Where half precision overflows, the batch is computed once more with float32 copies
+        of the weights, and a warning is logged.
 
         Args:
             crops: (N, 3, S, S) sRGB in [0, 1], any floating type; N may be 0.
@@ -81,7 +80,8 @@ class Restorer:
             restored = (fast or self.network)(signed.to(self.dtype)).float()
             if self.dtype != torch.float32 and not bool(torch.isfinite(restored).all()):
                 logger.warning("%s: %s overflowed; computed again in float32", self.name, self.dtype)
-                restored = copy.deepcopy(self.network).float()(signed)
+                weights = {key: value.float() for key, value in self.network.state_dict().items()}
+                restored = torch.func.functional_call(self.network, weights, (signed,))
         if not bool(torch.isfinite(restored).all()):
             raise GpenError(
                 f'"{self.source.name}" gave values that are not finite: its weights are damaged; fetch it again'
