@@ -18,7 +18,6 @@ from .models.headpose import HeadPoseNetwork
 from .quality import Luma, Mask
 from .types import Box, Face, Points
 
-_LUMA = np.array((0.299, 0.587, 0.114), np.float32)  # ITU-R BT.601, as JPEG's Y
 _SHARPNESS_WIDTH = 160
 _NIQE_SIDE, _NIQE_LEAST = 576, 192
 _NOISE_SIDE = 1536
@@ -235,7 +234,7 @@ def _array(pixels: torch.Tensor) -> NDArray[np.float32]:
 
 
 def _luma(pixels: NDArray[np.float32]) -> Luma:
-    return np.asarray(np.tensordot(_LUMA, pixels, axes=1), dtype=np.float32)
+    return np.asarray(np.tensordot(quality.LUMA_WEIGHTS, pixels, axes=1), dtype=np.float32)
 
 
 def _filled(outline: Points, shape: tuple[int, ...]) -> Mask:

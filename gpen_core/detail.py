@@ -4,9 +4,7 @@ import cv2
 import numpy as np
 
 from .geometry import Pixels
-from .quality import blockiness, noise, sharpness
-
-_LUMA = np.array((0.299, 0.587, 0.114), np.float32)
+from .quality import LUMA_WEIGHTS, blockiness, noise, sharpness
 
 # Measured with the embedded restorer on portraits of 50 to 190 px, clean and under 12 kinds of damage: below the first
 # figure keeping detail brought the result closer to the truth or left it as it was, above the second it did not.
@@ -35,7 +33,7 @@ def detail_trust(photo: Pixels) -> float:
     Returns:
         1 for a clean sharp photo, 0 for one with strong noise, strong JPEG blocks or no fine detail at all.
     """
-    luma = np.ascontiguousarray(photo @ _LUMA)
+    luma = np.ascontiguousarray(photo @ LUMA_WEIGHTS)
     quiet = 1 - _rise(noise(luma), _NOISE_RANGE)
     smooth = 1 - _rise(blockiness(luma), _BLOCK_RANGE)
     sharp = _rise(sharpness(luma, np.ones(luma.shape, bool)), _BLUR_RANGE)
@@ -71,7 +69,7 @@ def _detail(picture: Pixels, sigma: float) -> Pixels:
 
 def _strength(detail: Pixels, window: float) -> Pixels:
     """Root mean square of detail's luma around each pixel, (H, W)."""
-    return np.sqrt(cv2.GaussianBlur((detail @ _LUMA) ** 2, (0, 0), window)).astype(np.float32, copy=False)
+    return np.sqrt(cv2.GaussianBlur((detail @ LUMA_WEIGHTS) ** 2, (0, 0), window)).astype(np.float32, copy=False)
 
 
 def _rise(value: float, between: tuple[float, float]) -> float:

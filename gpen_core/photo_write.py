@@ -190,7 +190,7 @@ def _check(
         raise PhotoError(f'"{path}": expected a name ending in {", ".join(sorted(WRITABLE_SUFFIXES))}.')
     if not 1 <= quality <= 100:
         raise SettingsError(f"quality: expected 1 to 100, got {quality}.")
-    if bit_depth not in (8, 16) or (bit_depth == 16 and suffix not in (".png", ".tif", ".tiff")):
+    if bit_depth not in (8, 16) or (bit_depth == 16 and suffix not in DEEP_SUFFIXES):
         raise SettingsError(f"bit_depth: expected 8, or 16 with PNG or TIFF, got {bit_depth} with {suffix}.")
     if has_text and suffix != ".png":
         raise SettingsError(f"text: only PNG holds it, got {suffix}.")

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 Luma: TypeAlias = NDArray[np.float32]
 Mask: TypeAlias = NDArray[np.bool_]
 
+LUMA_WEIGHTS = np.array((0.299, 0.587, 0.114), np.float32)
+"""Of the coded R, G and B. Source: ITU-R BT.601, as JPEG's Y."""
+
 _FEWEST = 16
 _NEAR_BLACK = 0.06
 _CLIPPED = 0.985

@@ -118,6 +118,13 @@ class FaceReport:
     reason: str = ""
     mask_source: MaskSource | None = None
 
+    @property
+    def remark(self) -> str:
+        """What a user should know about this face: why it was not restored, or that its mask is a rough one."""
+        if self.mask_source == "landmarks":
+            return "blended by a plain oval: the face mesh did not recognise the face"
+        return self.reason
+
 
 @dataclass(frozen=True, eq=False)
 class PortraitResult:

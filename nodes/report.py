@@ -12,10 +12,10 @@ def describe_picture(faces: Sequence[FaceReport], number: int, note: str = "") -
     restored = sum(face.outcome == "restored" for face in faces)
     lines = [f"picture {number}: {restored} of {len(faces)} faces restored"]
     for face in faces:
-        reason = f", {face.reason}" if face.reason else ""
+        remark = f", {face.remark}" if face.remark else ""
         x, y = face.box.center
         lines.append(
-            f"  {face.outcome}: {face.size_px:.0f} px at ({x:.0f}, {y:.0f}), confidence {face.score:.2f}{reason}"
+            f"  {face.outcome}: {face.size_px:.0f} px at ({x:.0f}, {y:.0f}), confidence {face.score:.2f}{remark}"
         )
     return "\n".join([*lines, f"  {note}"] if note else lines)
 

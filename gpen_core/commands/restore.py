@@ -152,17 +152,19 @@ def _settings(arguments: argparse.Namespace) -> "PortraitSettings":
 
 
 def _default_output(source: Path | None) -> Path:
+    from ..photo_write import WRITABLE_SUFFIXES
+
     if source is None:
         return Path("gpen_restored.png")
     # Formats that Pillow reads but that are unwise or impossible to write become PNG.
-    suffix = source.suffix if source.suffix.lower() in (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp") else ".png"
+    suffix = source.suffix if source.suffix.lower() in WRITABLE_SUFFIXES else ".png"
     return source.with_name(f"{source.stem}_restored{suffix}")
 
 
 def _say_result(source: Path, output: Path, result: "PortraitResult") -> None:
     print(f"{source.name} -> {output}: {result.restored} of {len(result.faces)} faces restored")
     for face in result.faces:
-        note = f" ({face.reason})" if face.reason else ""
+        note = f" ({face.remark})" if face.remark else ""
         print(f"  {face.outcome}: {face.size_px:.0f} px at {face.box.center[0]:.0f}, {face.box.center[1]:.0f}{note}")
     if result.note:
         print(f"  {result.note}")

@@ -11,6 +11,7 @@ from gpen_core.models.descriptor import Restorer
 from gpen_core.models.retinaface import FaceDetector
 from gpen_core.paste import PasteSettings
 from gpen_core.pipeline import PortraitSettings, restore_portrait
+from gpen_core.types import Box, FaceReport
 
 SAMPLE = Path(gpen_core.__file__).parent / "samples" / "astronaut_poor.jpg"
 
@@ -109,3 +110,11 @@ def test_settings_are_checked() -> None:
         PortraitSettings(on_no_face="ignore")  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="batch_size"):
         PortraitSettings(batch_size=0)
+
+
+def test_a_rough_mask_is_told() -> None:
+
+    face = FaceReport(0, Box(0, 0, 9, 9), 0.9, 9.0, "restored", mask_source="landmarks")
+    assert "plain oval" in face.remark
+    assert FaceReport(0, Box(0, 0, 9, 9), 0.9, 9.0, "skipped", "too small").remark == "too small"
+    assert FaceReport(0, Box(0, 0, 9, 9), 0.9, 9.0, "restored", mask_source="mesh").remark == ""
