@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 CONFIGURATIONS: dict[str, dict[str, float]] = {"512": {"cm": 2, "narrow": 1.0}, "256": {"cm": 1, "narrow": 0.5}}
 """The published networks by the side of their picture."""
 
+_PAUSE = 0.1
+"""Seconds between two calls, in which the threads of the one before stop waiting for more."""
+
 FORMS = ("fast", "plain", "onnxruntime", "official")
 """This package's fast form; its plain network; that one exported and run by onnxruntime; the published code."""
 
@@ -99,6 +102,7 @@ def measure_speed(order: Order) -> dict[str, object]:
     for _ in range(order.rounds):
         bounds.append(work / _gemm_speed())
         for form, call in calls.items():
+            time.sleep(_PAUSE)
             start = time.perf_counter()
             call(picture)
             seconds[form].append(time.perf_counter() - start)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..errors import GpenError, ShapeError
 from ..types import TemplateName
 from .gpen import GpenSpec
-from .gpen.fast import FastForm, pays
+from .gpen.fast import FastForm
 
 logger = logging.getLogger(__name__)
 
@@ -56,10 +56,10 @@ class Restorer:
     def __call__(self, crops: Tensor) -> Tensor:
         """Restore aligned face crops in one forward pass.
 
-        The network computes in its own type and on its own device. In float32 on the processor the fast form of a
-        large network computes, which gives the same picture within 1e-4; it is made in the first call and keeps
-        buffers for the next. Where half precision overflows, the batch is computed once more with float32 copies
-        of the weights, and a warning is logged.
+        The network computes in its own type and on its own device. On the processor its fast form computes, which
+        gives the same picture (within 1e-4 in float32); it is made in the first call and keeps buffers for the next.
+        Where half precision overflows, the batch is computed once more with float32 copies of the weights, and a
+        warning is logged.
 
         Args:
             crops: (N, 3, S, S) sRGB in [0, 1], any floating type; N may be 0.
@@ -76,8 +76,8 @@ class Restorer:
             return crops.float()
         signed = (crops.float() * 2 - 1).to(self.device)
         with torch.no_grad():
-            fast = self._fast.of(self.network) if pays(self.spec) else None
-            restored = (fast or self.network)(signed.to(self.dtype)).float()
+            run = self._fast.of(self.network) or self.network
+            restored = run(signed.to(self.dtype)).float()
             if self.dtype != torch.float32 and not bool(torch.isfinite(restored).all()):
                 logger.warning("%s: %s overflowed; computed again in float32", self.name, self.dtype)
                 weights = {key: value.float() for key, value in self.network.state_dict().items()}

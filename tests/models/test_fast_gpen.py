@@ -9,9 +9,10 @@ import torch
 
 from gpen_core import load_restorer
 from gpen_core.models.descriptor import Restorer
-from gpen_core.models.gpen import GpenGenerator, GpenSpec
-from gpen_core.models.gpen.fast import FastForm, FastGenerator, pays, suits
-from gpen_core.models.gpen.tiles import TilePlan, down_plan, same_plan, up_plan
+from gpen_core.models.gpen import GpenGenerator, GpenSpec, fast_layers
+from gpen_core.models.gpen.fast import FastForm, FastGenerator, suits
+from gpen_core.models.gpen.winograd import WinogradConv, tile_matrices
+from gpen_core.models.gpen.workspace import Workspace
 
 
 def random_network(spec: GpenSpec) -> GpenGenerator:
@@ -36,36 +37,27 @@ def threads(request: pytest.FixtureRequest) -> int:
     torch.set_num_threads(before)
 
 
-def by_tiles(plan: TilePlan, pixels: np.ndarray, taps: np.ndarray, length: int) -> np.ndarray:
-    """Convolve one line as a plan says, tile by tile."""
-    line, margin = np.pad(pixels, 20), np.zeros(length + 40)
-    for tile in range(len(pixels) // plan.read_step):
-        start = 20 + plan.read_first + tile * plan.read_step
-        read = line[start : start + plan.take.shape[1]]
-        made = plan.give @ ((plan.filter @ taps) * (plan.take @ read))
-        start = 20 + plan.write_first + tile * plan.write_step
-        margin[start : start + len(made)] += made
-    return margin[20 : 20 + length]
+def test_a_tile_is_the_convolution_it_stands_for() -> None:
+    take, filter_, give = tile_matrices()
+    pixels, taps = np.array([1.0, 4.0, 2.0, -7.0, 0.5, 3.0]), np.array([2.0, -1.0, 0.5])
+
+    made = give @ ((filter_ @ taps) * (take @ pixels))
+
+    np.testing.assert_allclose(made, np.correlate(pixels, taps), atol=1e-12)
 
 
-@pytest.mark.parametrize("tile", [1, 2, 4])
-def test_plans_are_the_convolutions_they_stand_for(tile: int) -> None:
-    pixels, taps, blur = np.arange(16.0) ** 2 % 7, np.array([2.0, -1.0, 0.5]), np.array([1.0, 3.0, 3.0, 1.0])
-    doubled = np.zeros(33)
-    for position, pixel in enumerate(pixels):
-        doubled[2 * position : 2 * position + 3] += pixel * taps
-    same = np.correlate(np.pad(pixels, 1), taps)
-    up = np.correlate(np.pad(doubled, 1), blur / 4)
-    down = np.correlate(np.correlate(np.pad(pixels, 2), blur / 8), taps)[::2]
+def test_wide_features_are_convolved_with_fewer_products_to_the_same_result() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(24, 40, 3, 3, generator=generator), torch.randn(24, generator=generator)
+    source, factors = torch.randn(10, 12, 40, generator=generator), torch.rand(40, generator=generator)
+    target = torch.zeros(8, 12, 48)
 
-    np.testing.assert_allclose(by_tiles(same_plan(tile), pixels, taps, 16), same, atol=1e-12)
-    np.testing.assert_allclose(by_tiles(up_plan(tile), pixels, taps, 32), up, atol=1e-12)
-    np.testing.assert_allclose(by_tiles(down_plan(tile), pixels, taps, 8), down, atol=1e-12)
+    WinogradConv(weight)(Workspace(), source, factors, bias, target[:, :, :24])
 
-
-def test_a_tile_of_four_needs_a_quarter_of_the_products() -> None:
-    assert len(same_plan(4).take) ** 2 / 4**2 == 2.25  # against 9
-    assert len(up_plan(4).take) ** 2 / 4**2 == 5.0625  # against 9 and a blur
+    planar = (source * factors).permute(2, 0, 1)[None]
+    expected = torch.nn.functional.leaky_relu(torch.conv2d(planar, weight, bias, padding=(0, 1)), 0.2)[0]
+    torch.testing.assert_close(target[:, :, :24], expected.permute(1, 2, 0), atol=2e-4, rtol=0)
+    assert not target[:, :, 24:].any()
 
 
 @pytest.mark.parametrize(
@@ -75,6 +67,7 @@ def test_a_tile_of_four_needs_a_quarter_of_the_products() -> None:
         (GpenSpec(64, style_dim=24, n_mlp=1, channels=(20, 12, 36, 8, 5)), 2),
         (GpenSpec.published(128, style_dim=16, n_mlp=2, cm=2, narrow=0.0625), 2),
         (GpenSpec(64, style_dim=16, n_mlp=2, channels=(256, 256, 192, 128, 64)), 1),
+        (GpenSpec(64, style_dim=16, n_mlp=2, channels=(32, 32, 64, 160, 128)), 1),
     ],
     ids=str,
 )
@@ -87,6 +80,26 @@ def test_the_fast_form_gives_the_plain_picture(spec: GpenSpec, batch: int, threa
     fast = FastGenerator(network)
 
     torch.testing.assert_close(fast(pictures), expected, atol=3e-5, rtol=0)
+
+
+@pytest.mark.parametrize("size", [1, 5_000, 40_000], ids=lambda size: f"bands of {size} bytes")
+def test_bands_of_any_height_give_the_same_picture(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = random_network(GpenSpec(64, style_dim=24, n_mlp=1, channels=(20, 12, 36, 8, 5)))
+    pictures = random_pictures(1, 64)
+    monkeypatch.setattr(fast_layers, "_BAND_BYTES", size)
+
+    torch.testing.assert_close(FastGenerator(network)(pictures), network(pictures), atol=3e-5, rtol=0)
+
+
+def test_bands_in_bfloat16_give_nearly_the_picture() -> None:
+    network = random_network(GpenSpec.published(64, style_dim=16, n_mlp=2, narrow=0.0625))
+    pictures = random_pictures(2, 64)
+    expected = network(pictures)
+
+    restored = FastGenerator(network.bfloat16())(pictures)
+
+    assert restored.dtype == torch.float32
+    assert float((restored - expected).abs().mean() / expected.abs().mean()) < 0.02
 
 
 def test_a_call_leaves_its_input_alone_and_no_trace_in_the_next() -> None:
@@ -151,13 +164,15 @@ def test_changed_weights_make_a_new_form() -> None:
     torch.testing.assert_close(second(pictures), network(pictures), atol=3e-5, rtol=0)
 
 
-def test_only_float32_on_the_processor_with_the_usual_blur_has_a_fast_form() -> None:
+def test_only_a_whole_type_on_the_processor_with_the_usual_blur_has_a_fast_form() -> None:
     network = random_network(GpenSpec.published(32, style_dim=16, n_mlp=2, narrow=0.03125))
     assert suits(network)
+    assert suits(random_network(network.spec).bfloat16())
     assert not suits(torch.nn.Linear(2, 2))
+    assert not suits(random_network(network.spec).half())
+    assert not suits(random_network(network.spec).to("meta"))
     network.generator.convs[0].conv.blur.kernel.mul_(1.01)
     assert not suits(network)
-    assert not suits(random_network(network.spec).bfloat16())
     assert FastForm().of(network) is None
     assert FastForm().of(random_network(network.spec).train()) is None
 
@@ -169,21 +184,27 @@ def test_the_embedded_weights_give_the_plain_picture() -> None:
     torch.testing.assert_close(FastGenerator(network)(pictures), network(pictures), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize(("first_width", "used"), [(256, True), (16, False)])
-def test_a_restorer_uses_it_where_it_pays(first_width: int, used: bool) -> None:
-    spec = GpenSpec(512, style_dim=8, n_mlp=1, channels=(first_width, 8, 8, 8, 8, 8, 8, 8))
-    restorer = Restorer(random_network(spec), 512, "gpen", "wide", spec, Path("wide.safetensors"))
-    crops = random_pictures(1, 512) / 2 + 0.5
-
-    restored = restorer(crops)
-
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.05)])
+def test_a_restorer_uses_it_on_the_processor(dtype: torch.dtype, tolerance: float) -> None:
+    spec = GpenSpec.published(128, style_dim=16, n_mlp=2, narrow=0.0625)
+    restorer = Restorer(random_network(spec), 128, "gpen", "small", spec, Path("small.safetensors"))
+    crops = random_pictures(1, 128) / 2 + 0.5
     plain = (restorer.network(crops * 2 - 1) / 2 + 0.5).clamp(0, 1)
-    torch.testing.assert_close(restored, plain, atol=1e-4, rtol=0)
-    assert (restorer._fast._made is not None) == used
+
+    restored = restorer.to(dtype=dtype)(crops)
+
+    torch.testing.assert_close(restored, plain, atol=tolerance, rtol=0)
+    assert restorer._fast._made is not None
 
 
-def test_the_fast_form_is_used_where_it_is_faster() -> None:
-    assert pays(GpenSpec.published(512))
-    assert pays(GpenSpec.published(1024))
-    assert not pays(GpenSpec.published(256, cm=1, narrow=0.5))
-    assert not pays(GpenSpec.published(512, cm=1, narrow=0.125))
+def test_it_leaves_the_networks_weights_as_they_were() -> None:
+    network = random_network(GpenSpec(64, style_dim=16, n_mlp=2, channels=(32, 32, 64, 160, 128)))
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    pictures = random_pictures(1, 64)
+    expected = network(pictures)
+
+    fast = FastGenerator(network)
+
+    assert fast.weights_nbytes == 36 * 4 * (320 * 160 + 256 * 128)
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    torch.testing.assert_close(network(pictures), expected, atol=1e-5, rtol=0)

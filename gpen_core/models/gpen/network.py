@@ -19,8 +19,9 @@ from torch.nn import functional as F  # noqa: N812
 
 from .spec import GpenSpec
 
-_SLOPE = 0.2
-_GAIN = math.sqrt(2)
+SLOPE, ACTIVATION_GAIN = 0.2, math.sqrt(2)
+"""Of the leaky ReLU after every layer."""
+
 _MAPPING_LR = 0.01
 
 
@@ -41,7 +42,7 @@ def _per_channel(kernel: Tensor, features: Tensor) -> Tensor:
 
 
 def _biased_leaky_relu(features: Tensor, bias: Tensor) -> Tensor:
-    return F.leaky_relu(features + bias.to(features.dtype), _SLOPE) * _GAIN
+    return F.leaky_relu(features + bias.to(features.dtype), SLOPE) * ACTIVATION_GAIN
 
 
 class Blur(nn.Module):
@@ -105,7 +106,7 @@ class EqualizedLinear(nn.Module):
     def forward(self, vector: Tensor) -> Tensor:
         """Map (N, inputs) to (N, outputs), float32."""
         result = F.linear(vector.float(), self.weight.float() * self.scale, self.bias.float() * self.lr)
-        return F.leaky_relu(result, _SLOPE) * _GAIN if self.activate else result
+        return F.leaky_relu(result, SLOPE) * ACTIVATION_GAIN if self.activate else result
 
 
 class BiasedLeakyReLU(nn.Module):

@@ -1,0 +1,103 @@
+"""Minimal filtering: 3×3 convolutions of wide features with 2.25 products per pixel in place of 9.
+
+A tile of 4×4 pixels of the result is `give @ ((filter @ taps) * (take @ pixels))` along rows and along columns. What
+stands between `take` and `give` is one matrix product per pair of points, over all tiles and channels at once, which is
+what a processor does best.
+
+Source: Winograd 1980, "Arithmetic Complexity of Computations"; Lavin and Gray 2016, "Fast Algorithms for Convolutional
+Neural Networks", section 4.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from .network import SLOPE
+from .workspace import Workspace
+
+Array = NDArray[np.float64]
+
+TILE = 4
+_WINDOW = TILE + 2
+
+_POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
+"""Where polynomials are evaluated. A reciprocal pair keeps the numbers small: in float32 a tile then errs no more
+than the direct sum does (Barabasz et al. 2020, "Error Analysis and Improving the Accuracy of Winograd Convolution")."""
+
+
+def tile_matrices() -> tuple[Array, Array, Array]:
+    """Give `take` (6, 6), `filter` (6, 3) and `give` (4, 6) of one axis: 4 pixels from 6, with 6 products."""
+    take, filter_, give = np.zeros((_WINDOW, _WINDOW)), np.zeros((_WINDOW, 3)), np.zeros((TILE, _WINDOW))
+    for row, point in enumerate(_POINTS):
+        others = [other for other in _POINTS if other != point]
+        take[row, :-1] = np.poly(others)[::-1]
+        filter_[row] = point ** np.arange(3) / np.prod([point - other for other in others])
+        give[:, row] = point ** np.arange(TILE)
+    take[-1] = np.poly(_POINTS)[::-1]
+    filter_[-1, 2] = give[-1, -1] = 1
+    return take, filter_, give
+
+
+class WinogradConv:
+    """A 3×3 convolution that keeps the sides of wide features, with bias and leaky ReLU.
+
+    Args:
+        weight: (out, in, 3, 3) float32. Four times its memory is taken for the transformed weight.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        take, filter_, give = (torch.tensor(matrix, dtype=torch.float32) for matrix in tile_matrices())
+        self._take, self._give = take, give
+        made = torch.empty(_WINDOW, _WINDOW, weight.shape[1], weight.shape[0])
+        for part, target in zip(weight.split(32), made.split(32, dim=-1), strict=True):
+            target.copy_(torch.einsum("ka,lb,ocab->klco", filter_, filter_, part))
+        self._filters = made
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the transformed weight."""
+        return self._filters.nbytes
+
+    def __call__(self, space: Workspace, source: Tensor, factors: Tensor, bias: Tensor, target: Tensor) -> None:
+        """Convolve rows of features.
+
+        Args:
+            space: for what is between.
+            source: (H + 2, W, in), with a row above and one below those of the result; H and W divide by 4.
+            factors: (in,) by which the source is multiplied.
+            bias: (out,), added before the leaky ReLU.
+            target: (H, W, out), with any strides.
+        """
+        height, width, out = target.shape
+        tiles = (height // TILE, width // TILE)
+        windows = self._windows(space, source, factors)
+        made = space.take("products", _WINDOW, _WINDOW, tiles[0] * tiles[1], out)
+        pixels = space.take("pixels", _WINDOW, *tiles, len(factors))
+        values = space.take("values", *pixels.shape)
+        for point in range(_WINDOW):
+            pixels.copy_(windows[point])
+            torch.mm(self._take, pixels.view(_WINDOW, -1), out=values.view(_WINDOW, -1))
+            torch.bmm(values.view(_WINDOW, -1, len(factors)), self._filters[point], out=made[point])
+        half = space.take("half", TILE, _WINDOW, tiles[0] * tiles[1] * out)
+        torch.mm(self._give, made.view(_WINDOW, -1), out=half.view(TILE, -1))
+        whole = space.take("products", TILE, TILE, tiles[0] * tiles[1] * out)
+        torch.bmm(self._give.expand(TILE, -1, -1), half, out=whole)
+        place = target.unflatten(1, (-1, TILE)).unflatten(0, (-1, TILE)).permute(1, 3, 0, 2, 4)
+        torch.add(whole.view(place.shape), bias, out=place)
+        F.leaky_relu_(place, SLOPE)
+
+    def _windows(self, space: Workspace, source: Tensor, factors: Tensor) -> Tensor:
+        """Transform along the rows, and view what tiles read: (points, pixels of a tile, tile rows, columns, in)."""
+        rows, width, channels = source.shape
+        count, line = (rows - 2) // TILE, (width + 2) * channels
+        padded = space.take("padded", rows, width + 2, channels)
+        padded[:, 0].zero_()
+        padded[:, -1].zero_()
+        torch.mul(source, factors, out=padded[:, 1:-1])
+        overlapping = padded.as_strided((count, _WINDOW, line), (TILE * line, line, 1))
+        made = space.take("rows", count, _WINDOW, line)
+        torch.bmm(self._take.expand(count, -1, -1), overlapping, out=made)
+        shape = (_WINDOW, _WINDOW, count, width // TILE, channels)
+        return made.as_strided(shape, (line, channels, _WINDOW * line, TILE * channels, 1))
