@@ -17,14 +17,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=int, default=100_000, help="pictures to see in all (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=8, help="pictures per step (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=1e-2, help="highest learning rate (default: %(default)s)")
+    parser.add_argument(
+        "--fall", type=float, default=1.0, help="last part of the run in which the rate falls (default: all of it)"
+    )
     parser.add_argument("--size", type=int, default=256, help="side of the faces in pixels (default: %(default)s)")
     parser.add_argument("--aligned-size", type=int, default=256, help="template size the files are aligned in")
     parser.add_argument("--style-dim", type=int, default=128, help="length of the style vector (default: %(default)s)")
     parser.add_argument("--mlp", type=int, default=4, help="layers of the mapping network (default: %(default)s)")
     parser.add_argument(
-        "--multiplier", type=int, default=1, help="channel multiplier from 64 px on (default: %(default)s)"
+        "--channels",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="width of every level from 4×4 up (default: small)",
     )
-    parser.add_argument("--narrow", type=float, default=0.25, help="width of all levels (default: %(default)s)")
     parser.add_argument("--feature-weight", type=float, default=0.1, help="weight of the ImageNet feature loss")
     parser.add_argument("--adversarial", type=float, default=0.0, help="weight of a rival network; for converged runs")
     parser.add_argument("--bf16", action="store_true", help="train in bfloat16 (for processors with AMX)")
@@ -36,21 +42,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, and say where the weights are."""
-    from ..models.gpen import GpenSpec
     from ..training.loop import train
     from ..training.losses import LossWeights
-    from ..training.settings import TrainSettings
+    from ..training.settings import TrainSettings, small_spec
     from .shell import ShellProgress
 
     settings = TrainSettings(
         data=args.data,
         out=args.out,
-        spec=GpenSpec.published(args.size, args.style_dim, args.mlp, args.multiplier, args.narrow),
+        spec=small_spec(args.size, args.style_dim, args.mlp, args.channels),
         aligned_size=args.aligned_size,
         grow_from=args.grow_from,
         images=args.images,
         batch_size=args.batch,
         learning_rate=args.rate,
+        fall=args.fall,
         loss=LossWeights(feature=args.feature_weight),
         adversarial=args.adversarial,
         precision="bfloat16" if args.bf16 else "float32",

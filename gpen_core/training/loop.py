@@ -71,8 +71,9 @@ class Stepper:
     def __call__(self, poor: Tensor, clear: Tensor) -> dict[str, float]:
         """Learn from one batch in [-1, 1]; give the parts of its loss."""
         settings, state = self.settings, self.state
-        for group in state.optimizer.param_groups:
-            group["lr"] = learning_rate(settings, state.images)
+        for optimizer in state.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(settings, state.images)
         with self._autocast():
             restored = self.forward(poor)
         parts = self.loss(restored, clear, _window(settings, state.images))
@@ -80,10 +81,11 @@ class Stepper:
             with self._autocast():
                 parts["adversarial"] = state.rival.displeasure(poor, restored)
             parts["total"] = parts["total"] + settings.adversarial * parts["adversarial"]
-        state.optimizer.zero_grad()
+        state.network.zero_grad()
         parts["total"].backward()
         nn.utils.clip_grad_norm_(state.network.parameters(), _MAX_GRADIENT)
-        state.optimizer.step()
+        for optimizer in state.optimizers:
+            optimizer.step()
         if state.rival:
             with self._autocast():
                 parts["rival"] = torch.tensor(state.rival.learn(poor, restored, clear))
@@ -96,10 +98,11 @@ class Stepper:
 
 
 def learning_rate(settings: TrainSettings, images: int) -> float:
-    """Rise in a straight line, then fall along half a cosine to a fiftieth."""
+    """Rise in a straight line, stay, then fall along half a cosine to a fiftieth."""
     if images < settings.warm_up:
         return settings.learning_rate * (images + settings.batch_size) / (settings.warm_up + settings.batch_size)
-    fallen = min(1.0, (images - settings.warm_up) / max(1, settings.images - settings.warm_up))
+    fall = settings.fall * (settings.images - settings.warm_up)
+    fallen = min(1.0, max(0.0, 1 - (settings.images - images) / max(1.0, fall)))
     return settings.learning_rate * (_LOWEST_RATE + (1 - _LOWEST_RATE) * (1 + math.cos(math.pi * fallen)) / 2)
 
 

@@ -1,13 +1,42 @@
 """What a training run is told."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from ..errors import SettingsError
 from ..models.gpen import GpenSpec
 from .losses import LossWeights
 
+_SMALL_CHANNELS = (128, 128, 128, 96, 64, 32, 16)
+"""Width of each level from 4×4 up, so that the levels from 32×32 on cost about the same."""
+
 Precision: TypeAlias = Literal["float32", "bfloat16"]
+
+
+def small_spec(
+    size: int = 256, style_dim: int = 128, n_mlp: int = 4, channels: Sequence[int] | None = None
+) -> GpenSpec:
+    """Give the shape of a generator small enough to be trained and run on a processor.
+
+    Args:
+        size: side of the faces, a power of two from 8 on.
+        style_dim: length of the style vector.
+        n_mlp: layers of the mapping network.
+        channels: width of each level from 4×4 up to `size`; None for the usual ones, which go up to 256.
+
+    Raises:
+        SettingsError: if `size` is no power of two, or has another number of levels than `channels`.
+    """
+    levels = size.bit_length() - 2
+    widths = tuple(channels or _SMALL_CHANNELS[:levels])
+    if size != 4 << (levels - 1) or len(widths) != levels:
+        raise SettingsError(
+            f"expected a size that is a power of two and one width for each of its levels 4, 8, ... {size}, "
+            f"got size {size} and widths {', '.join(map(str, widths))}"
+        )
+    return GpenSpec(size, style_dim, n_mlp, widths)
 
 
 @dataclass(frozen=True)
@@ -22,8 +51,11 @@ class TrainSettings:
         images: how many pictures to see in all; the learning rate falls to nearly nothing by then. A finished run
             goes on when it is resumed with a larger number.
         batch_size: pictures per step.
-        learning_rate: of Adam at its highest. Equalised learning rates want ten times the usual 2e-3.
+        learning_rate: of both optimisers at its highest: the root mean square of a step's change, of weights that
+            equalised learning rates keep at unit variance. Ten times what plain weights want.
         warm_up: pictures over which the learning rate rises.
+        fall: last part of the run, of 1, over which the learning rate falls. A run of unknown length stays high with
+            many `images` and a small part; resume it with fewer to end it.
         ema_images: half-life, in pictures, of the averaged weights that are exported.
         loss: what is minimised.
         adversarial: weight of a rival's displeasure, see `rival`; 0 trains without one. Meant for runs that have
@@ -39,12 +71,13 @@ class TrainSettings:
 
     data: Path
     out: Path
-    spec: GpenSpec = field(default_factory=lambda: GpenSpec.published(256, style_dim=128, n_mlp=4, cm=1, narrow=0.25))
+    spec: GpenSpec = field(default_factory=small_spec)
     grow_from: Path | None = None
     images: int = 100_000
     batch_size: int = 8
     learning_rate: float = 1e-2
     warm_up: int = 2_000
+    fall: float = 1.0
     ema_images: int = 4_000
     loss: LossWeights = field(default_factory=LossWeights)
     adversarial: float = 0.0

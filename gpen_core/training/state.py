@@ -13,6 +13,7 @@ from ..models.gpen import GpenGenerator
 from ..models.load import load_restorer
 from .grow import grow
 from .initial import initial_generator
+from .muon import Muon
 from .rival import Rival
 from .settings import TrainSettings
 
@@ -27,7 +28,7 @@ class TrainState:
     Attributes:
         network: the generator being trained.
         average: the exponential moving average of its weights, which is what gets exported.
-        optimizer: Adam with its moments.
+        optimizers: Muon for the 3×3 convolutions, Adam for all else.
         rival: the adversarial part, if the run has one.
         images: pictures seen so far.
         seconds: time spent training so far.
@@ -35,7 +36,7 @@ class TrainState:
 
     network: GpenGenerator
     average: GpenGenerator
-    optimizer: torch.optim.Adam
+    optimizers: tuple[Muon, torch.optim.Adam]
     rival: Rival | None = None
     images: int = 0
     seconds: float = 0.0
@@ -45,9 +46,16 @@ def new_state(settings: TrainSettings) -> TrainState:
     """Begin a run from the identity-like initial weights, or from a generator of half the size."""
     network = _first_network(settings)
     average = copy.deepcopy(network).requires_grad_(False).eval()
-    optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
     rival = Rival(_RIVAL_RATE, settings.seed) if settings.adversarial else None
-    return TrainState(network, average, optimizer, rival)
+    return TrainState(network, average, _optimizers(network, settings.learning_rate), rival)
+
+
+def _optimizers(network: GpenGenerator, rate: float) -> tuple[Muon, torch.optim.Adam]:
+    convolutions: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for weight in network.parameters():
+        (convolutions if weight.dim() >= 4 and weight.shape[-1] == 3 else others).append(weight)
+    return Muon(convolutions, rate), torch.optim.Adam(others, lr=rate, betas=(0.9, 0.99))
 
 
 def _first_network(settings: TrainSettings) -> GpenGenerator:
@@ -67,7 +75,7 @@ def save_state(state: TrainState, folder: Path) -> Path:
     content = {
         "network": state.network.state_dict(),
         "g_ema": state.average.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
         "images": state.images,
         "seconds": state.seconds,
         **({"rival": state.rival.state_dict()} if state.rival else {}),
@@ -96,7 +104,8 @@ def resume_state(settings: TrainSettings) -> TrainState:
         state.average.load_state_dict(content["g_ema"])
     except RuntimeError as error:
         raise UnsupportedWeightsError(f'"{path}" was trained with another shape than {settings.spec}') from error
-    state.optimizer.load_state_dict(content["optimizer"])
+    for optimizer, kept in zip(state.optimizers, content["optimizers"], strict=True):
+        optimizer.load_state_dict(kept)
     if state.rival and "rival" in content:
         state.rival.load_state_dict(content["rival"])
     state.images = int(content["images"])

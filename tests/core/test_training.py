@@ -19,8 +19,9 @@ from gpen_core.training.grow import grow
 from gpen_core.training.initial import initial_generator
 from gpen_core.training.loop import Stepper, learning_rate, train
 from gpen_core.training.losses import LossWeights, RestorationLoss
+from gpen_core.training.muon import Muon, orthogonalized
 from gpen_core.training.rival import Rival
-from gpen_core.training.settings import TrainSettings
+from gpen_core.training.settings import TrainSettings, small_spec
 from gpen_core.training.state import new_state, resume_state
 
 pytestmark = pytest.mark.skipif(find_spec("basicsr") is None, reason="basicsr is not installed")
@@ -144,6 +145,36 @@ def test_the_learning_rate_rises_then_falls():
     settings = TrainSettings(Path(), Path(), images=1000, warm_up=100, batch_size=10, learning_rate=0.01)
     rates = [learning_rate(settings, images) for images in (0, 100, 550, 1000)]
     assert rates == pytest.approx([0.01 * 10 / 110, 0.01, 0.0051, 0.0002], rel=0.01)
+
+
+def test_the_learning_rate_may_stay_and_fall_in_the_last_part_only():
+    settings = TrainSettings(Path(), Path(), images=1100, warm_up=100, batch_size=10, learning_rate=0.01, fall=0.4)
+    rates = [learning_rate(settings, images) for images in (100, 700, 900, 1100)]
+    assert rates == pytest.approx([0.01, 0.01, 0.0051, 0.0002])
+
+
+def test_muon_steps_with_the_same_strength_in_every_direction():
+    weight = torch.nn.Parameter(torch.zeros(1, 6, 2, 3, 3))
+    gradient = torch.randn(6, 18, generator=torch.Generator().manual_seed(0))
+    gradient[:3] *= 0.01
+    weight.grad = gradient.view(weight.shape)
+    Muon([weight], lr=0.1).step()
+    strengths = torch.linalg.svdvals(weight.detach().view(6, 18))
+    assert strengths.min() > 0.6 * strengths.max()
+    assert float(weight.detach().square().mean().sqrt()) == pytest.approx(0.1, rel=0.2)
+    assert (weight.view(6, 18) * gradient).sum() < 0
+
+
+def test_no_gradient_direction_is_no_step():
+    assert torch.equal(orthogonalized(torch.zeros(3, 5)), torch.zeros(3, 5))
+
+
+def test_a_small_generator_has_one_width_for_each_level():
+    assert small_spec(64).channels == (128, 128, 128, 96, 64)
+    assert small_spec(16, channels=[8, 6, 4]) == GpenSpec(16, 128, 4, (8, 6, 4))
+    for size, channels in ((48, None), (512, None), (64, [8, 8])):
+        with pytest.raises(SettingsError, match=f"got size {size} and widths"):
+            small_spec(size, channels=channels)
 
 
 def test_a_loss_is_zero_for_the_truth_and_looks_harder_at_the_eyes():
