@@ -12,10 +12,14 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from gpen_core.geometry import template_points
 from gpen_core.models.load import load_restorer
+from gpen_core.paste import paste_faces
 from gpen_core.training.data import centre_crop, find_faces, read_face, source_of
+from gpen_core.types import Box, Face, FaceCrop
 
 from .baselines import METHODS, Method
 from .cases import CASES, GROUPS
@@ -32,10 +36,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("quality"))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    methods = {
-        **METHODS,
-        **{("embedded" if path is None else path.stem): restorer_method(path) for path in args.weights or [None]},
-    }
+    methods = dict(METHODS)
+    for path in args.weights or [None]:
+        name = "embedded" if path is None else path.stem
+        restore = restorer_method(path)
+        methods |= {name: restore, f"{name}, pasted": pasted(restore)}
     files = find_faces(args.data).validation
     chosen = [files[index * len(files) // args.faces] for index in range(min(args.faces, len(files)))]
     rows = measure(chosen, args.cases, methods, args.out)
@@ -53,6 +58,18 @@ def restorer_method(path: Path | None) -> Method:
         return restorer(poor[None])[0]
 
     return restore
+
+
+def pasted(restore: Method) -> Method:
+    """Blend what a method gives into the poor picture as the pack does, which keeps the detail of clean photos."""
+
+    def restore_and_paste(poor: torch.Tensor, poor_cubic: torch.Tensor) -> torch.Tensor:
+        size = poor.shape[-1]
+        face = Face(Box(0, 0, size - 1, size - 1), template_points("gpen", size), 1.0)
+        crop = FaceCrop(restore(poor, poor_cubic), np.eye(2, 3), face)
+        return paste_faces(poor, [crop], [torch.ones(size, size)])[0]
+
+    return restore_and_paste
 
 
 def measure(files: list[Path], cases: list[str], methods: dict[str, Method], out: Path) -> list[Row]:
