@@ -69,7 +69,7 @@ class FastGenerator:
     def _restore(self, picture: Tensor) -> Tensor:
         """Restore (3, S, S) to (S, S, 3)."""
         skips = self._encode(picture)
-        deepest = skips[0].inside * skips[0].factor
+        deepest = skips[0].rows(0, skips[0].side) * skips[0].factor
         code = linear(self._joint, deepest.permute(2, 0, 1).flatten()[None])
         for layer in self._mapping:
             code = linear(layer, code) if isinstance(layer, EqualizedLinear) else layer(code)
@@ -87,17 +87,21 @@ class FastGenerator:
     def _decode(self, style: Tensor, skips: list[Features]) -> Tensor:
         """Give the picture: (S, S, 3)."""
         features = self._take("odd", 4, self._channels[0])
-        features.inside.copy_(self._constant)
+        features.rows(0, 4).copy_(self._constant)
         picture: Tensor | None = None
         for level, skip in enumerate(skips):
-            width = 2 * self._channels[level]
+            strips, factor = [((0, 4), features)], features.factor
             if level > 0:
-                up = self._convs[2 * level - 1].under(style, features)
-                features = up(self._space, skip, self._take("odd", skip.side, width))
-            same, to_rgb = self._convs[2 * level].under(style, features), self._to_rgbs[level]
+                up = self._convs[2 * level - 1].under(style, features.factor, features.side)
+                strips, factor = up.strips(self._space, features, skip), up.factor
+            same, to_rgb = self._convs[2 * level].under(style, factor, skip.side), self._to_rgbs[level]
             picture = to_rgb.begin(picture)
-            out = self._take("even", skip.side, width) if level < len(skips) - 1 else None
-            features = same(self._space, skip, out, to_rgb.adder(picture, style, same.factor))
+            add = to_rgb.adder(picture, style, same.factor)
+            kept = level < len(skips) - 1
+            out = self._take("odd" if level % 2 else "even", skip.side, 2 * self._channels[level]) if kept else None
+            for rows, strip in strips:
+                same.make(self._space, strip, skip, rows, out.rows(*rows) if out else None, add)
+            features = out.times(same.factor) if out else features
         if picture is None:
             raise ValueError("expected the features of at least one level, got none")
         return picture
