@@ -98,9 +98,7 @@ def restore_portrait(
         restored = restore_faces(crops, restorer, batch_size=settings.batch_size, progress=progress)
     mesh = mesh or load_face_mesh()
     masks = [face_mask(crop, pixels, parser=parser, mesh=mesh, area=settings.mask_area) for crop in restored]
-    result, shown = paste_faces(
-        pixels, restored, [mask.pixels for mask in masks], settings.paste, in_place=in_place
-    )
+    result, shown = paste_faces(pixels, restored, [mask.pixels for mask in masks], settings.paste, in_place=in_place)
     sources = {id(face): mask.source for face, mask in zip(wanted, masks, strict=True)}
     return PortraitResult(result, shown, report_faces(faces, sources, settings.smallest_face_px))
 

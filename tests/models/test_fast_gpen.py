@@ -126,7 +126,7 @@ def test_a_call_leaves_its_input_alone_and_no_trace_in_the_next() -> None:
 def test_the_number_of_threads_of_torch_stays_as_it_was() -> None:
     before = torch.get_num_threads()
     FastGenerator(random_network(GpenSpec.published(128, style_dim=16, n_mlp=2, narrow=0.0625)))(
-        random_pictures(1, 128)
+        random_pictures(3, 128)
     )
     seen: list[int] = []
     other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))

@@ -5,6 +5,7 @@ only in the order of the arithmetic (`fast_layers.py`, `winograd.py`) and in usi
 """
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 import torch
@@ -13,6 +14,10 @@ from torch import Tensor, nn
 from .fast_layers import Features, First, Halving, Reader, Styled, linear
 from .network import Blur, EqualizedLinear, GpenGenerator, StyledConv, ToRGB, Upsample
 from .workspace import Workspace
+
+_AT_ONCE = 2
+"""Faces computed at the same time, each by its share of torch's threads: the fewer threads divide a face, the less they
+wait for each other. Every one of them takes buffers."""
 
 
 class FastGenerator:
@@ -28,7 +33,7 @@ class FastGenerator:
     def __init__(self, network: GpenGenerator) -> None:
         self._lock = threading.Lock()
         self._dtype = next(network.parameters()).dtype
-        self._space = Workspace(self._dtype)
+        self._spaces: list[Workspace] = []
         self._channels = network.spec.channels
         decoder = network.generator
         # Memory laid out in inference mode could not be used outside of it.
@@ -53,61 +58,79 @@ class FastGenerator:
     @property
     def buffers_nbytes(self) -> int:
         """Memory kept for the next call."""
-        return self._space.nbytes
+        return sum(space.nbytes for space in self._spaces)
 
     def release(self) -> None:
         """Give the buffers back; the next call takes new ones."""
         with self._lock:
-            self._space = Workspace(self._dtype)
+            self._spaces.clear()
 
     def __call__(self, pictures: Tensor) -> Tensor:
-        """Restore (N, 3, S, S) sRGB in [-1, 1], one after the other; float32, not clamped."""
-        with self._lock, torch.inference_mode():
-            restored = [self._restore(picture.to(self._dtype)).permute(2, 0, 1) for picture in pictures]
-        return torch.stack(restored)
+        """Restore (N, 3, S, S) sRGB in [-1, 1]; float32, not clamped."""
+        with self._lock:
+            workers = max(1, min(len(pictures), torch.get_num_threads(), _AT_ONCE))
+            self._spaces += [Workspace(self._dtype) for _ in range(workers - len(self._spaces))]
+            restored = torch.empty(pictures.shape, dtype=torch.float32)
+            for first, share in enumerate(self._restore_shares([pictures[first::workers] for first in range(workers)])):
+                restored[first::workers] = share
+        return restored
 
-    def _restore(self, picture: Tensor) -> Tensor:
+    def _restore_shares(self, shares: list[Tensor]) -> list[Tensor]:
+        """Restore each share of the pictures in a thread of its own, which has its part of torch's threads."""
+        if len(shares) == 1:
+            return [self._restore_all(shares[0], self._spaces[0])]
+        threads = torch.get_num_threads()
+        limit = threads // len(shares)
+        try:
+            with ThreadPoolExecutor(len(shares), initializer=torch.set_num_threads, initargs=(limit,)) as pool:
+                return list(pool.map(self._restore_all, shares, self._spaces))
+        finally:
+            torch.set_num_threads(threads)  # the limit also held for threads that other code starts
+
+    @torch.inference_mode()
+    def _restore_all(self, pictures: Tensor, space: Workspace) -> Tensor:
+        return torch.stack([self._restore(picture.to(self._dtype), space) for picture in pictures]).permute(0, 3, 1, 2)
+
+    def _restore(self, picture: Tensor, space: Workspace) -> Tensor:
         """Restore (3, S, S) to (S, S, 3)."""
-        skips = self._encode(picture)
+        skips = self._encode(picture, space)
         deepest = skips[0].rows(0, skips[0].side) * skips[0].factor
         code = linear(self._joint, deepest.permute(2, 0, 1).flatten()[None])
         for layer in self._mapping:
             code = linear(layer, code) if isinstance(layer, EqualizedLinear) else layer(code)
-        return self._decode(code, skips)
+        return self._decode(code, skips, space)
 
-    def _encode(self, picture: Tensor) -> list[Features]:
+    def _encode(self, picture: Tensor, space: Workspace) -> list[Features]:
         """Give the features of every level from 4×4 up."""
         side = picture.shape[-1]
-        skips = [self._first(picture, self._take("skip0", side, self._channels[-1]))]
+        skips = [self._first(picture, Features.take(space, "skip0", side, self._channels[-1]))]
         for stage, layer in enumerate(self._encoder, start=1):
-            out = self._take(f"skip{stage}", side >> stage, self._channels[-1 - stage])
+            out = Features.take(space, f"skip{stage}", side >> stage, self._channels[-1 - stage])
             skips.append(layer(skips[-1], out))
         return skips[::-1]
 
-    def _decode(self, style: Tensor, skips: list[Features]) -> Tensor:
+    def _decode(self, style: Tensor, skips: list[Features], space: Workspace) -> Tensor:
         """Give the picture: (S, S, 3)."""
-        features = self._take("odd", 4, self._channels[0])
+        features = Features.take(space, "odd", 4, self._channels[0])
         features.rows(0, 4).copy_(self._constant)
         picture: Tensor | None = None
         for level, skip in enumerate(skips):
             strips, factor = [((0, 4), features)], features.factor
             if level > 0:
                 up = self._convs[2 * level - 1].under(style, features.factor, features.side)
-                strips, factor = up.strips(self._space, features, skip), up.factor
+                strips, factor = up.strips(space, features, skip), up.factor
             same, to_rgb = self._convs[2 * level].under(style, factor, skip.side), self._to_rgbs[level]
             picture = to_rgb.begin(picture)
             add = to_rgb.adder(picture, style, same.factor)
-            kept = level < len(skips) - 1
-            out = self._take("odd" if level % 2 else "even", skip.side, 2 * self._channels[level]) if kept else None
+            out = None  # of the last level only the picture is kept
+            if level < len(skips) - 1:
+                out = Features.take(space, "odd" if level % 2 else "even", skip.side, 2 * self._channels[level])
             for rows, strip in strips:
-                same.make(self._space, strip, skip, rows, out.rows(*rows) if out else None, add)
+                same.make(space, strip, skip, rows, out.rows(*rows) if out else None, add)
             features = out.times(same.factor) if out else features
         if picture is None:
             raise ValueError("expected the features of at least one level, got none")
         return picture
-
-    def _take(self, name: str, side: int, channels: int) -> Features:
-        return Features.take(self._space, name, side, channels)
 
 
 class FastForm:
