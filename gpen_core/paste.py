@@ -85,9 +85,9 @@ def paste_faces(
     for crop, mask in zip(crops, masks, strict=True):
         if mask.shape != crop.pixels.shape[1:]:
             raise ShapeError(f"expected a mask of shape {tuple(crop.pixels.shape[1:])}, got {tuple(mask.shape)}")
-    patches = (_patch(image, crop, mask, settings) for crop, mask in zip(crops, masks, strict=True))
-    if in_place:  # every face is blended with the photo as it was, before any of them is written
-        patches = iter(list(patches))
+    made = (_patch(image, crop, mask, settings) for crop, mask in zip(crops, masks, strict=True))
+    # In place, every face is blended with the photo as it was before any of them is written.
+    patches = list(made) if in_place else made
     pixels = image if in_place else image.clone()
     shown = torch.from_numpy(np.zeros(image.shape[1:], np.float32))  # numpy's zeros take memory only once written to
     for patch in patches:

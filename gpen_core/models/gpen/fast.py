@@ -5,6 +5,7 @@ only in the order of the arithmetic (`fast_layers.py`, `winograd.py`) and in usi
 """
 
 import threading
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
@@ -115,7 +116,8 @@ class FastGenerator:
         features.rows(0, 4).copy_(self._constant)
         picture: Tensor | None = None
         for level, skip in enumerate(skips):
-            strips, factor = [((0, 4), features)], features.factor
+            strips: Iterable[tuple[tuple[int, int], Features]] = [((0, 4), features)]
+            factor = features.factor
             if level > 0:
                 up = self._convs[2 * level - 1].under(style, features.factor, features.side)
                 strips, factor = up.strips(space, features, skip), up.factor
