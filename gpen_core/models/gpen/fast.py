@@ -1,4 +1,4 @@
-"""The GPEN generator as a processor likes it: the picture of the plain network to 1e-5, in half of its time or less.
+"""The GPEN generator as a processor likes it: the picture of the plain network to 2e-5, in less time.
 
 The plain network is the truth: this form is made from it, holds nothing that could be trained or saved, and differs
 only in the order of the arithmetic (`fast_layers.py`, `winograd.py`) and in using its memory again in the next call.
