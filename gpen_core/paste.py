@@ -53,6 +53,8 @@ def paste_faces(
     crops: Sequence[FaceCrop],
     masks: Sequence[torch.Tensor],
     settings: PasteSettings | None = None,
+    *,
+    in_place: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Blend restored crops into the photo they were cut from.
 
@@ -65,6 +67,8 @@ def paste_faces(
         crops: restored crops.
         masks: one (S, S) mask in [0, 1] per crop, in crop space.
         settings: how to blend; the default blends fully.
+        in_place: write into `image` itself, which the caller gives away, and return it. The result is the same; of a
+            large photo this saves the copy.
 
     Returns:
         The new photo (3, H, W), bit-identical to `image` wherever the mask is 0, and the mask (H, W) in [0, 1].
@@ -78,44 +82,58 @@ def paste_faces(
     require_image(image)
     if len(crops) != len(masks):
         raise ShapeError(f"expected one mask per crop, got {len(masks)} masks for {len(crops)} crops")
-    pixels = image.clone()
-    shown = torch.zeros(image.shape[1:], dtype=torch.float32)
     for crop, mask in zip(crops, masks, strict=True):
         if mask.shape != crop.pixels.shape[1:]:
             raise ShapeError(f"expected a mask of shape {tuple(crop.pixels.shape[1:])}, got {tuple(mask.shape)}")
-        _paste_one(image, pixels, shown, crop, mask, settings)
+    made = (_patch(image, crop, mask, settings) for crop, mask in zip(crops, masks, strict=True))
+    # In place, every face is blended with the photo as it was before any of them is written.
+    patches = list(made) if in_place else made
+    pixels = image if in_place else image.clone()
+    shown = torch.from_numpy(np.zeros(image.shape[1:], np.float32))  # numpy's zeros take memory only once written to
+    for patch in patches:
+        if patch is not None:
+            _write(patch, pixels, shown)
     return pixels, shown.to(image.device)
 
 
-def _paste_one(
-    image: torch.Tensor,
-    pixels: torch.Tensor,
-    shown: torch.Tensor,
-    crop: FaceCrop,
-    mask: torch.Tensor,
-    settings: PasteSettings,
-) -> None:
-    """Write one face into `pixels` and its mask into `shown`, inside the face's box."""
+@dataclass(frozen=True, eq=False)
+class _Patch:
+    """A face, blended with its part of the photo.
+
+    Attributes:
+        region: the rows and columns of that part.
+        pixels: (3, h, w), sRGB in [0, 1].
+        weight: (h, w), the mask.
+    """
+
+    region: tuple[slice, slice]
+    pixels: torch.Tensor
+    weight: torch.Tensor
+
+
+def _patch(image: torch.Tensor, crop: FaceCrop, mask: torch.Tensor, settings: PasteSettings) -> _Patch | None:
+    """Blend one face with the photo inside the face's box; None if nothing of it would show."""
     crop_to_image = invert(crop.image_to_crop)
     x0, y0, x1, y1 = bounds_of(crop_to_image, crop.size, (image.shape[1], image.shape[2]))
     if x0 >= x1 or y0 >= y1:
-        return
-    region = (slice(y0, y1), slice(x0, x1))
-    size = (y1 - y0, x1 - x0)
+        return None
     crop_to_region = shifted(crop_to_image, to_origin=(x0, y0))
-    weight = warp(mask.numpy(), crop_to_region, size, antialias=settings.antialias) * settings.strength
+    weight = warp(mask.numpy(), crop_to_region, (y1 - y0, x1 - x0), antialias=settings.antialias) * settings.strength
     weight = np.clip(weight, 0, settings.strength)
-    wins = weight > shown[region].numpy()
-    if not wins.any():
-        return
-    photo = to_picture(image[:, region[0], region[1]])
+    if not weight.any():
+        return None
+    photo = to_picture(image[:, y0:y1, x0:x1])
     face = _in_photo(photo, image, crop, crop_to_region, settings)
     blended = photo + weight[..., None] * (face - photo)
-    kept = torch.from_numpy(wins)
-    blended_pixels = to_tensor(blended).to(pixels.device, pixels.dtype)
-    target = pixels[:, region[0], region[1]]
-    target.copy_(torch.where(kept.to(pixels.device), blended_pixels, target))
-    shown[region].copy_(torch.where(kept, torch.from_numpy(weight), shown[region]))
+    return _Patch((slice(y0, y1), slice(x0, x1)), to_tensor(blended), torch.from_numpy(weight))
+
+
+def _write(patch: _Patch, pixels: torch.Tensor, shown: torch.Tensor) -> None:
+    """Write a face into `pixels` and its mask into `shown`, where no other face's mask is larger."""
+    target, mask = pixels[:, patch.region[0], patch.region[1]], shown[patch.region]
+    wins = patch.weight > mask
+    target.copy_(torch.where(wins.to(pixels.device), patch.pixels.to(pixels.device, pixels.dtype), target))
+    mask.copy_(torch.where(wins, patch.weight, mask))
 
 
 def _in_photo(

@@ -65,6 +65,7 @@ def restore_portrait(
     parser: FaceParser | None = None,
     mesh: FaceMesh | None = None,
     progress: Progress = _NO_PROGRESS,
+    in_place: bool = False,
 ) -> PortraitResult:
     """Restore every face of a photo and blend it back.
 
@@ -76,6 +77,7 @@ def restore_portrait(
         parser: face parsing for the masks, if its weights are present.
         mesh: face mesh for the masks; the embedded one if None.
         progress: advances by one per face.
+        in_place: write the faces into `pixels` itself, which the caller gives away; of a large photo this saves a copy.
 
     Raises:
         ShapeError: if `pixels` is not (3, H, W).
@@ -89,14 +91,14 @@ def restore_portrait(
     with models.in_use(detector, restorer):
         faces = detect_faces(pixels[None], detector, settings.detect)[0]
         if not faces:
-            return _without_faces(pixels, restorer, settings, progress)
+            return _without_faces(pixels, restorer, settings, progress, in_place)
         wanted = [face for face in faces if face.box.size >= settings.smallest_face_px]
         progress.start(len(wanted), "Restoring faces")
         crops = [align_face(pixels, face, restorer.size, restorer.template) for face in wanted]
         restored = restore_faces(crops, restorer, batch_size=settings.batch_size, progress=progress)
     mesh = mesh or load_face_mesh()
     masks = [face_mask(crop, pixels, parser=parser, mesh=mesh, area=settings.mask_area) for crop in restored]
-    result, shown = paste_faces(pixels, restored, [mask.pixels for mask in masks], settings.paste)
+    result, shown = paste_faces(pixels, restored, [mask.pixels for mask in masks], settings.paste, in_place=in_place)
     sources = {id(face): mask.source for face, mask in zip(wanted, masks, strict=True)}
     return PortraitResult(result, shown, report_faces(faces, sources, settings.smallest_face_px))
 
@@ -140,7 +142,7 @@ def whole_picture_crop(pixels: torch.Tensor, restorer: Restorer, image_index: in
 
 
 def _without_faces(
-    pixels: torch.Tensor, restorer: Restorer, settings: PortraitSettings, progress: Progress
+    pixels: torch.Tensor, restorer: Restorer, settings: PortraitSettings, progress: Progress, in_place: bool
 ) -> PortraitResult:
     if settings.on_no_face == "stop":
         raise NoFaceError(
@@ -148,12 +150,11 @@ def _without_faces(
             "choose a photo with a visible face, lower the detector's score threshold, or let such photos pass"
         )
     if settings.on_no_face == "keep":
-        return PortraitResult(
-            pixels.clone(), torch.zeros(pixels.shape[1:]), (), "No face found: the photo is unchanged."
-        )
+        result, shown = pixels if in_place else pixels.clone(), torch.zeros(pixels.shape[1:])
+        return PortraitResult(result, shown, (), "No face found: the photo is unchanged.")
     progress.start(1, "Restoring the whole picture")
     crop = whole_picture_crop(pixels, restorer)
     restored = restore_faces([crop], restorer, batch_size=1, progress=progress)
-    result, shown = paste_faces(pixels, restored, [torch.ones(crop.size, crop.size)], settings.paste)
+    result, shown = paste_faces(pixels, restored, [torch.ones(crop.size, crop.size)], settings.paste, in_place=in_place)
     report = FaceReport(0, crop.face.box, 0.0, crop.face.box.size, "restored", mask_source="picture")
     return PortraitResult(result, shown, (report,), "No face found: the whole picture was taken for one face.")

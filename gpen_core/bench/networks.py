@@ -142,9 +142,9 @@ def products(spec: "GpenSpec") -> float:
 
 def _spec(weights: Path) -> "GpenSpec":
     from ..models.gpen import GpenSpec
-    from ..models.state_dict import read_state_dict
+    from ..models.state_dict import read_layout
 
-    return GpenSpec.from_state_dict(read_state_dict(weights))
+    return GpenSpec.from_state_dict(read_layout(weights))
 
 
 def _load(form: str, order: Order) -> "Forward":

@@ -115,7 +115,7 @@ def _restore(clock: _Clock, source: Path, models: "tuple[FaceDetector, Restorer,
     with clock.step("mask"):
         masks = [face_mask(crop, photo.pixels, mesh=mesh).pixels for crop in restored]
     with clock.step("paste"):
-        pixels, _ = paste_faces(photo.pixels, restored, masks)
+        pixels, _ = paste_faces(photo.pixels, restored, masks, in_place=True)
     with clock.step("write"):
         write_photo(source.with_name("restored.jpg"), pixels, overwrite=True)
     return len(faces)

@@ -96,7 +96,13 @@ def _forms_table(title: str, order: networks.Order, official: Path | None) -> di
             f"{form:16}{median(values):7.3f} s{_spread(values):>18}{compared[form]:10.2f} ×"
             f"{difference:>12}{_megabytes(peaks.get(form)):>13}"
         )
-    return {"seconds": seconds, "fast_to": compared, "difference": speed["difference"], "peak_bytes": peaks}
+    return {
+        "seconds": seconds,
+        "summary": {form: _summary(values) for form, values in seconds.items()},
+        "fast_to": compared,
+        "difference": speed["difference"],
+        "peak_bytes": peaks,
+    }
 
 
 def _scaling_table(title: str, orders: Mapping[str, networks.Order]) -> dict[str, Any]:
@@ -107,8 +113,9 @@ def _scaling_table(title: str, orders: Mapping[str, networks.Order]) -> dict[str
         values = _child("speed", order)["seconds"]["fast"]
         peak = _child("memory", order)["peak"]
         first = first or median(values)
-        made[name] = {"seconds": values, "peak_bytes": peak}
-        times = f"{median(values):7.3f} s{_spread(values):>18}{median(values) / first:12.2f} ×"
+        ratio = median(values) / first
+        made[name] = {"seconds": values, "summary": _summary(values), "to_first": ratio, "peak_bytes": peak}
+        times = f"{median(values):7.3f} s{_spread(values):>18}{ratio:12.2f} ×"
         print(f"{name:16}{times}{_megabytes(peak):>13}")
     return made
 
@@ -142,15 +149,19 @@ def _photo_table(part: str, orders: Mapping[str, photo.PhotoOrder]) -> dict[str,
         print(
             f"{name:16}{row}{everything:9.3f}{everything - steps['network']:13.3f}{peak:>13}  {result['found']} found"
         )
-        made[name] = result
+        made[name] = {**result, "summary": {step: _summary(values) for step, values in result["seconds"].items()}}
     return made
 
 
+def _summary(values: Sequence[float]) -> dict[str, float]:
+    """Give median and quartiles; of one value, itself."""
+    low, middle, high = quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
+    return {"median": middle, "lower_quartile": low, "upper_quartile": high}
+
+
 def _spread(values: Sequence[float]) -> str:
-    if len(values) < 2:
-        return ""
-    low, _, high = quantiles(values, n=4, method="inclusive")
-    return f"{low:.3f}–{high:.3f}"
+    found = _summary(values)
+    return f"{found['lower_quartile']:.3f}–{found['upper_quartile']:.3f}" if len(values) > 1 else ""
 
 
 def _megabytes(count: int | None) -> str:

@@ -125,6 +125,7 @@ def _restore_file(source: Path, output: Path, sheet: Path | None, arguments: arg
             _settings(arguments),
             parser=shell.chosen_parser(arguments),
             progress=progress,
+            in_place=sheet is None,  # a sheet shows the photo as it was
         )
     write_version(output, photo, result.pixels, quality=arguments.quality, keep_gps=arguments.keep_gps)
     _say_result(source, output, result)

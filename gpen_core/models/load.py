@@ -48,13 +48,14 @@ def load_restorer(
         spec = architecture.read_spec(layout)
     except UnsupportedWeightsError as error:
         raise UnsupportedWeightsError(f'"{path.name}" is {error}. {GPEN_FOLDERS}.') from error
-    with torch.device("meta"):
+    with torch.device("meta"), torch.inference_mode(False):
         network = architecture.build(spec)
     _check_tensors(path, layout, network.state_dict())
-    state_dict = read_state_dict(path)
-    _check_tensors(path, state_dict, network.state_dict())  # the file may have been exchanged in between
-    network.load_state_dict({key: value.to(dtype) for key, value in state_dict.items()}, strict=True, assign=True)
-    network.requires_grad_(False).eval().to(device)
+    with torch.inference_mode(False):  # weights made inside of it would not tell when they are changed
+        state_dict = read_state_dict(path)
+        _check_tensors(path, state_dict, network.state_dict())  # the file may have been exchanged in between
+        network.load_state_dict({key: value.to(dtype) for key, value in state_dict.items()}, strict=True, assign=True)
+        network.requires_grad_(False).eval().to(device)
     record = read_metadata(path)
     return Restorer(
         network=network,

@@ -149,6 +149,20 @@ def test_photos_of_one_pixel(size: tuple[int, int]) -> None:
     assert pixels.shape == photo.shape and torch.isfinite(pixels).all()
 
 
+def test_a_photo_that_is_given_away_becomes_the_result() -> None:
+    photo = smooth_photo(100, 200)
+    aligned = [align_face(photo, face_at(x, 50, 1.0), 64, "gpen") for x in (85, 100, 115)]
+    crops = [FaceCrop(1 - crop.pixels, crop.image_to_crop, crop.face) for crop in aligned]  # their boxes overlap
+    masks = [full_mask(crop) for crop in crops]
+    expected, expected_mask = paste_faces(photo, crops, masks)
+
+    given = photo.clone()
+    pixels, mask = paste_faces(given, crops, masks, in_place=True)
+
+    assert pixels is given
+    assert torch.equal(pixels, expected) and torch.equal(mask, expected_mask)
+
+
 def test_no_faces_gives_a_copy() -> None:
     photo = torch.rand(3, 8, 8)
     pixels, mask = paste_faces(photo, [], [])

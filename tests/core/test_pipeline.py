@@ -46,6 +46,17 @@ def test_the_face_changes_and_the_rest_does_not(
     assert (result.pixels - sample)[:, result.mask > 0.5].abs().mean() > 1 / 255
 
 
+def test_a_photo_that_is_given_away_becomes_the_result(
+    sample: torch.Tensor, detector: FaceDetector, restorer: Restorer
+) -> None:
+    given = sample.clone()
+
+    result = restore_portrait(given, detector, restorer, in_place=True)
+
+    assert result.pixels is given
+    assert torch.equal(given, restore_portrait(sample, detector, restorer).pixels)
+
+
 def test_restoring_brings_the_sample_closer_to_the_original(detector: FaceDetector, restorer: Restorer) -> None:
     original = gpen_core.read_photo(Path(__file__).parents[1] / "data" / "astronaut.png").pixels
     sample = gpen_core.read_photo(SAMPLE).pixels

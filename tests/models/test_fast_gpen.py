@@ -87,6 +87,7 @@ def test_bands_of_any_height_give_the_same_picture(size: int, monkeypatch: pytes
     network = random_network(GpenSpec(64, style_dim=24, n_mlp=1, channels=(20, 12, 36, 8, 5)))
     pictures = random_pictures(1, 64)
     monkeypatch.setattr(fast_layers, "_BAND_BYTES", size)
+    monkeypatch.setattr(fast_layers, "_STRIP_BYTES", 3 * size)
 
     torch.testing.assert_close(FastGenerator(network)(pictures), network(pictures), atol=3e-5, rtol=0)
 
@@ -125,7 +126,7 @@ def test_a_call_leaves_its_input_alone_and_no_trace_in_the_next() -> None:
 def test_the_number_of_threads_of_torch_stays_as_it_was() -> None:
     before = torch.get_num_threads()
     FastGenerator(random_network(GpenSpec.published(128, style_dim=16, n_mlp=2, narrow=0.0625)))(
-        random_pictures(1, 128)
+        random_pictures(3, 128)
     )
     seen: list[int] = []
     other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
@@ -147,6 +148,26 @@ def test_it_works_in_inference_mode_and_out_of_it() -> None:
 
     torch.testing.assert_close(result, expected, atol=3e-5, rtol=0)
     assert not result.is_inference()
+
+
+def test_weights_loaded_and_changed_in_inference_mode_are_noticed() -> None:
+    pictures = random_pictures(1, 256)
+    with torch.inference_mode():
+        restorer = load_restorer().to(dtype=torch.bfloat16).to(dtype=torch.float32)
+        first = restorer._fast.of(restorer.network)
+        assert first is not None
+        restorer.network.generator.conv1.conv.weight.mul_(-2)
+        second = restorer._fast.of(restorer.network)
+
+        assert second is not first
+        torch.testing.assert_close(second(pictures), restorer.network(pictures), atol=1e-4, rtol=0)
+
+
+def test_weights_that_do_not_tell_of_changes_have_no_fast_form() -> None:
+    with torch.inference_mode():
+        network = random_network(GpenSpec.published(32, style_dim=16, n_mlp=2, narrow=0.03125))
+
+    assert not suits(network)
 
 
 def test_changed_weights_make_a_new_form() -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from .enlarging import enlarge
 from .network import ACTIVATION_GAIN, SLOPE, EqualizedConv2d, EqualizedLinear, StyledConv, ToRGB
 from .winograd import TILE, WinogradConv
 from .workspace import Workspace
@@ -22,29 +23,35 @@ from .workspace import Workspace
 _EDGE = 2
 """Rows of zeros above and below a feature map, which a layer may read."""
 
-_BAND_BYTES = 8 << 20
+_BAND_BYTES = 4 << 20
 """Features read for one band, measured: smaller ones cost more calls, larger ones leave the cache."""
 
-_WIDE, _TALL = 256, 32
-"""Channels and rows from which `WinogradConv` is faster than the plain convolution. Measured on two cores: 1024
-channels on 64 rows 44 against 122 ms, 256 on 64 rows 4.4 against 7.5 ms, 128 on 64 rows 1.9 against 2.0 ms."""
+_STRIP_BYTES = 16 << 20
+"""Features kept between the two convolutions of a level."""
+
+_WIDE, _TALL = 128, 32
+"""Channels and rows from which `WinogradConv` is faster than the plain convolution. Measured on two cores with
+AVX-512: 1024 channels on 64 rows 44 against 122 ms, 256 on 64 rows 4.4 against 7.5 ms, 128 on 64 rows 1.9 against
+2.0 ms; with AVX2 it gains more."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """A square feature map without some of its factors.
+    """A square feature map, or a strip of it, without some of its factors.
 
     Attributes:
-        data: (H + 2·_EDGE, H, C), contiguous; the outer rows are zeros.
+        data: (rows, W, C), contiguous; rows beyond the map are zeros.
         factor: (C,) or (); the true features are `data * factor`.
+        top: which row of the map the first one is.
     """
 
     data: Tensor
     factor: Tensor
+    top: int = -_EDGE
 
     @classmethod
     def take(cls, space: Workspace, name: str, side: int, channels: int) -> "Features":
-        """Take a map from a workspace, of undefined features and factor 1."""
+        """Take a whole map from a workspace, of undefined features and factor 1."""
         data = space.take(name, side + 2 * _EDGE, side, channels)
         data[:_EDGE].zero_()
         data[-_EDGE:].zero_()
@@ -52,24 +59,24 @@ class Features:
 
     @property
     def side(self) -> int:
-        """H."""
+        """W, and of a whole map also H."""
         return self.data.shape[1]
 
-    @property
-    def inside(self) -> Tensor:
-        """The rows that are no edge: (H, H, C)."""
-        return self.data[_EDGE:-_EDGE]
-
     def rows(self, first: int, end: int) -> Tensor:
-        """Rows `first` to `end`, which may lie in the edge: (end − first, H, C)."""
-        return self.data[first + _EDGE : end + _EDGE]
+        """Rows `first` to `end`, which may lie beyond the map by _EDGE: (end − first, W, C)."""
+        return self.data[first - self.top : end - self.top]
 
-    def bands(self) -> Iterator[tuple[int, int]]:
-        """Give first row and end of every band."""
-        height = max(1, _BAND_BYTES // self.data[0].nbytes)
-        height = height // TILE * TILE or height
-        for first in range(0, self.side, height):
-            yield first, min(first + height, self.side)
+    def times(self, factor: Tensor) -> "Features":
+        """Give the same data with another factor."""
+        return Features(self.data, factor, self.top)
+
+
+def parts(first: int, end: int, row_bytes: int, size: int) -> Iterator[tuple[int, int]]:
+    """Cut rows into parts of about `size` bytes, of whole tiles if they are that high: first row and end of each."""
+    height = max(1, size // row_bytes)
+    height = height // TILE * TILE or height
+    for start in range(first, end, height):
+        yield start, min(start + height, end)
 
 
 Finished = Callable[[slice, Tensor], None]
@@ -100,9 +107,9 @@ class First:
     def __call__(self, picture: Tensor, out: Features) -> Features:
         """Read (3, S, S)."""
         picture = picture[None].contiguous(memory_format=torch.channels_last)
-        for first, end in out.bands():
-            _activate(F.conv2d(picture[:, :, first:end], self._weight, self._bias), out.inside[first:end])
-        return Features(out.data, torch.tensor(ACTIVATION_GAIN))
+        for first, end in parts(0, out.side, out.data[0].nbytes, _BAND_BYTES):
+            _activate(F.conv2d(picture[:, :, first:end], self._weight, self._bias), out.rows(first, end))
+        return out.times(torch.tensor(ACTIVATION_GAIN))
 
 
 class Halving:
@@ -118,11 +125,11 @@ class Halving:
         """Give features of half the side, in the memory of `out`."""
         factor = features.factor * self._scale
         bias = (self._bias / factor).to(self._bias.dtype)
-        for first, end in out.bands():
+        for first, end in parts(0, out.side, out.data[0].nbytes, _BAND_BYTES):
             rows = _planar(features.rows(2 * first - 2, 2 * end + 2))
             blurred = F.conv2d(rows, self._blur, padding=(0, 2), groups=len(self._blur))
-            _activate(F.conv2d(blurred, self._weight, bias, stride=2), out.inside[first:end])
-        return Features(out.data, factor * ACTIVATION_GAIN)
+            _activate(F.conv2d(blurred, self._weight, bias, stride=2), out.rows(first, end))
+        return out.times(factor * ACTIVATION_GAIN)
 
 
 class Styled:
@@ -141,31 +148,30 @@ class Styled:
         self.blur = _blur_weight(conv.blur, self.width) if conv.up else None
         is_wide = weight.shape[2] >= _WIDE and side >= _TALL and weight.dtype == torch.float32
         self.winograd = WinogradConv(weight[0]) if is_wide and not conv.up else None
-        self.weight = weight[0] if self.winograd else _laid_out(weight, inputs_first=conv.up)
+        self.weight = weight[0] if self.winograd else _laid_out(weight, for_enlarging=conv.up)
         self.bias, self.skip_bias = layer.activate.bias.split(self.width)
         self.skip_weight = layer.noise.weight
 
-    def under(self, style: Tensor, features: Features) -> "Applied":
-        """Prepare the convolution of `features` under (1, style_dim)."""
+    def under(self, style: Tensor, factor: Tensor, side: int) -> "Applied":
+        """Prepare the convolution of features of this factor and side under (1, style_dim)."""
         factors = (linear(self._modulation, style) * self._scale)[0]
         norm = torch.rsqrt(factors.square() @ self._energy + 1e-8)
-        weight, factors = self.weight, factors * features.factor
-        scales_weight = self.winograd is None and 9 * self.width < features.side**2
+        weight, factors = self.weight, factors * factor
+        scales_weight = self.winograd is None and 9 * self.width < side**2
         if scales_weight:
             by_input = (1, -1, 1, 1) if self.blur is None else (-1, 1, 1, 1)
             weight = (weight * factors.view(by_input)).to(weight.dtype)
         bias = (self.bias / norm).to(weight.dtype)
-        factor = torch.cat((norm, torch.ones_like(norm))) * ACTIVATION_GAIN
-        return Applied(self, features, weight, bias, None if scales_weight else factors.to(weight.dtype), factor)
+        made = torch.cat((norm, torch.ones_like(norm))) * ACTIVATION_GAIN
+        return Applied(self, weight, bias, None if scales_weight else factors.to(weight.dtype), made)
 
 
 @dataclass(frozen=True)
 class Applied:
-    """A styled convolution of certain features under a certain style.
+    """A styled convolution under a certain style.
 
     Attributes:
         layer: the convolution.
-        features: what is convolved.
         weight: the layer's, multiplied by style and factor of the features where that costs less than to multiply
             the features.
         bias: (out,), by the norm.
@@ -174,38 +180,67 @@ class Applied:
     """
 
     layer: Styled
-    features: Features
     weight: Tensor
     bias: Tensor
     factors: Tensor | None
     factor: Tensor
 
-    def __call__(
-        self, space: Workspace, skip: Features, out: Features | None, finished: Finished | None = None
-    ) -> Features:
+    def make(
+        self,
+        space: Workspace,
+        features: Features,
+        skip: Features,
+        rows: tuple[int, int],
+        target: Tensor | None,
+        finished: Finished | None = None,
+    ) -> None:
         """Convolve, and inject.
 
         Args:
-            space: for rows that nobody keeps.
+            space: for what is between, and for rows that nobody keeps.
+            features: what is convolved; one row more than `rows` need, above and below.
             skip: the encoder's features, of the side of the result.
-            out: where the result goes; None if only `finished` wants it.
-            finished: told of all rows of the result.
-
-        Returns:
-            The result, or what was convolved if the result was not kept.
+            rows: first and end of the rows of the result to make.
+            target: (end − first, W, 2·out), where they go; None if only `finished` wants them.
+            finished: told of them band by band.
         """
-        layer, grown = self.layer, skip.side // self.features.side
+        layer, grown = self.layer, skip.side // features.side
         skip_weight = (layer.skip_weight * skip.factor).to(layer.skip_weight.dtype)
-        for first, end in self.features.bands():
-            rows = slice(first * grown, end * grown)
-            target = out.inside[rows] if out else space.take("kept", rows.stop - rows.start, skip.side, 2 * layer.width)
-            convolved, beside = target.split(layer.width, dim=-1)
-            self._convolve(space, self.features.rows(first - 1, end + 1), convolved)
-            torch.addcmul(layer.skip_bias, skip.inside[rows], skip_weight, out=beside)
+        for top, bottom in parts(rows[0] // grown, rows[1] // grown, features.data[0].nbytes, _BAND_BYTES):
+            first, end = top * grown, bottom * grown
+            if target is None:
+                band = space.take("kept", end - first, skip.side, 2 * layer.width)
+            else:
+                band = target[first - rows[0] : end - rows[0]]
+            convolved, beside = band.split(layer.width, dim=-1)
+            self._convolve(space, features.rows(top - 1, bottom + 1), convolved)
+            torch.addcmul(layer.skip_bias, skip.rows(first, end), skip_weight, out=beside)
             F.leaky_relu_(beside, SLOPE)
             if finished:
-                finished(rows, target)
-        return Features(out.data, self.factor) if out else self.features
+                finished(slice(first, end), band)
+
+    def strips(
+        self, space: Workspace, features: Features, skip: Features
+    ) -> Iterator[tuple[tuple[int, int], Features]]:
+        """Make the whole result, but keep only a strip of it at a time.
+
+        Yields:
+            First and end of some rows, and the features that a 3×3 convolution to these rows reads; valid until the
+            next are asked for.
+        """
+        side, width = skip.side, 2 * self.layer.width
+        row_bytes = side * width * space.dtype.itemsize
+        bounds = list(parts(0, side, row_bytes, max(_STRIP_BYTES, TILE * row_bytes)))
+        data = space.take("strip", bounds[0][1] + 2 * _EDGE, side, width)
+        data[:_EDGE].zero_()
+        for first, end in bounds:
+            if first:
+                data[: 2 * _EDGE].copy_(data[-2 * _EDGE :])  # the strip before ends with them
+            strip = Features(data, self.factor, first - _EDGE)
+            rows = (first + _EDGE if first else 0, min(end + _EDGE, side))
+            self.make(space, features, skip, rows, strip.rows(*rows))
+            strip.rows(rows[1], end + _EDGE).zero_()
+            yield (first, end), strip
 
     def _convolve(self, space: Workspace, source: Tensor, target: Tensor) -> None:
         """Convolve rows that reach one beyond the band on both sides."""
@@ -213,20 +248,18 @@ class Applied:
         if layer.winograd and self.factors is not None:
             layer.winograd(space, source, self.factors, self.bias, target)
             return
-        planar = _planar(source if self.factors is None else source * self.factors)
+        source = source if self.factors is None else source * self.factors
         if layer.blur is None:
-            made = F.conv2d(planar, self.weight, self.bias, padding=(0, 1))
+            _activate(F.conv2d(_planar(source), self.weight, self.bias, padding=(0, 1)), target)
         else:
-            enlarged = F.conv_transpose2d(planar, self.weight, stride=2)[:, :, 1:-1]
-            made = F.conv2d(enlarged, layer.blur, self.bias, padding=(0, 1), groups=layer.width)
-        _activate(made, target)
+            enlarge(space, source, self.weight, layer.blur, self.bias, target)
 
 
 class Reader:
     """Adds up the picture from the features of every level: `ToRGB`."""
 
     def __init__(self, layer: ToRGB) -> None:
-        self._weight = layer.conv.weight[0, :, :, 0, 0].t().contiguous()
+        self._weight = layer.conv.weight[0, :, :, 0, 0]
         self._modulation, self._scale = layer.conv.modulation, layer.conv.scale
         self._bias = layer.bias.view(3).float()
 
@@ -244,10 +277,10 @@ class Reader:
     def adder(self, picture: Tensor, style: Tensor, factor: Tensor) -> Finished:
         """Give the function that adds rows of features of this factor to `picture`."""
         factors = (linear(self._modulation, style) * self._scale)[0] * factor
-        weight = (self._weight * factors[:, None]).to(self._weight.dtype)
+        weight = (self._weight * factors).to(self._weight.dtype)
 
         def add(rows: slice, features: Tensor) -> None:
-            picture[rows].view(-1, 3).add_(features.view(-1, len(weight)) @ weight)
+            picture[rows].add_(F.linear(features, weight))
 
         return add
 
@@ -269,15 +302,18 @@ def _activate(made: Tensor, target: Tensor) -> None:
     torch._C._nn.leaky_relu(made[0].permute(1, 2, 0), SLOPE, out=target)
 
 
-def _laid_out(parameter: nn.Parameter, *, inputs_first: bool = False) -> Tensor:
-    """Lay out a weight ([1,] out, in, h, w) in memory as convolutions want it, and give (out, in, h, w).
+def _laid_out(parameter: nn.Parameter, *, for_enlarging: bool = False) -> Tensor:
+    """Lay out a weight ([1,] out, in, h, w) in memory as convolutions read it, and give (out, in, h, w).
 
-    With `inputs_first` it is laid out for, and given as, (in, out, h, w).
+    With `for_enlarging` it is laid out for, and given as, (in, h, w, out).
     """
     weight = parameter.data.view(parameter.shape[-4:])
-    weight = weight.transpose(0, 1) if inputs_first else weight
-    weight = weight.contiguous(memory_format=torch.channels_last)
-    parameter.data = (weight.transpose(0, 1) if inputs_first else weight).unflatten(0, parameter.shape[:-3])
+    if for_enlarging:
+        weight = weight.permute(1, 2, 3, 0).contiguous()
+        parameter.data = weight.permute(3, 0, 1, 2).unflatten(0, parameter.shape[:-3])
+    else:
+        weight = weight.contiguous(memory_format=torch.channels_last)
+        parameter.data = weight.unflatten(0, parameter.shape[:-3])
     return weight
 
 
