@@ -20,7 +20,7 @@ from .folder_report import FolderReport, picture_thumbnails, write_reports
 from .folder_spec import FolderSpec, Gate
 from .memory import trim_heap
 from .models.content import hash_file
-from .models.descriptor import Restorer
+from .models.descriptor import Restorer, Upscaler
 from .models.facemesh import FaceMesh, load_face_mesh
 from .models.faceparsing import FaceParser
 from .models.load import load_restorer
@@ -53,6 +53,7 @@ def restore_folder(
     settings: PortraitSettings | None = None,
     *,
     parser: FaceParser | None = None,
+    upscaler: Upscaler | None = None,
     gate: Gate | None = None,
     progress: Progress = _NO_PROGRESS,
 ) -> FolderReport:
@@ -69,6 +70,7 @@ def restore_folder(
         restorer: the embedded one if None.
         settings: the defaults of a single portrait if None.
         parser: face parsing for the masks, if its weights are present.
+        upscaler: enlarges the backgrounds; photos keep their size if None.
         gate: judges photos first; what it rejects is not restored.
         progress: advances by one per photo, with the result as preview; may cancel within one.
 
@@ -80,7 +82,7 @@ def restore_folder(
     restorer, detector = restorer or load_restorer(), detector or load_detector()
     settings = settings or PortraitSettings()
     within = _WithinPhoto(progress)
-    models = _Models(detector, restorer, parser, load_face_mesh())
+    models = _Models(detector, restorer, parser, upscaler, load_face_mesh())
     with _alone_in(spec.output), Journal(spec.output) as journal:
         key = _settings_key(spec, models, settings, gate)
         run = _Run(spec, models, settings, gate, key, journal, within, {_folded(r.name) for r in journal.records()})
@@ -108,6 +110,7 @@ class _Models:
     detector: FaceDetector
     restorer: Restorer
     parser: FaceParser | None
+    upscaler: Upscaler | None
     mesh: FaceMesh
 
 
@@ -183,6 +186,7 @@ class _Run:
             self.settings,
             parser=models.parser,
             mesh=models.mesh,
+            upscaler=models.upscaler,
             progress=self.progress,
         )
 
@@ -267,7 +271,8 @@ def _judged(record: PhotoRecord, photo: Photo, result: PortraitResult) -> PhotoR
     reasons = list(dict.fromkeys(face.reason for face in result.faces if face.reason))
     if not result.restored:
         reason = reasons[0] if reasons else "no face was found"
-        return replace(record, verdict="skipped", reason=f"{reason}; passed on unchanged", ask_client=True)
+        became = "unchanged" if result.pixels.shape == photo.pixels.shape else "only enlarged"
+        return replace(record, verdict="skipped", reason=f"{reason}; passed on {became}", ask_client=True)
     notes = [result.note, *photo.notes]
     left = len(result.faces) - result.restored
     if left:
@@ -290,12 +295,12 @@ def _sources(spec: FolderSpec) -> list[Path]:
 def _settings_key(spec: FolderSpec, models: _Models, settings: PortraitSettings, gate: Gate | None) -> str:
     """Hash everything that the result of a photo depends on beside its content."""
     chosen = asdict(settings)
-    chosen.pop("batch_size")  # a matter of memory and speed
+    del chosen["batch_size"], chosen["upscale"]  # matters of memory and speed
     parts = {
         "settings": chosen,
         "networks": [
             (_content_of(network.source), str(network.dtype))
-            for network in (models.detector, models.restorer, models.parser)
+            for network in (models.detector, models.restorer, models.parser, models.upscaler)
             if network is not None
         ],
         "folder": [spec.pattern, spec.suffix, spec.quality, spec.keep_gps],

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from ..errors import SettingsError
 
 if TYPE_CHECKING:
-    from ..models.descriptor import Restorer
+    from ..models.descriptor import Restorer, Upscaler
     from ..models.faceparsing import FaceParser
     from ..models.retinaface import FaceDetector
 
@@ -105,3 +105,13 @@ def chosen_parser(arguments: argparse.Namespace) -> "FaceParser | None":
     from ..models.places import resolve_source
 
     return load_face_parser(resolve_source(arguments.parser), device=pick_device(arguments.device))
+
+
+def chosen_upscaler(arguments: argparse.Namespace) -> "Upscaler | None":
+    """Load what --upscaler names; None without it."""
+    if arguments.upscaler is None:
+        return None
+    from ..models.manager import shared_manager
+
+    device = pick_device(arguments.device)
+    return shared_manager().upscaler(arguments.upscaler, device=device).to(device)
