@@ -53,7 +53,8 @@ class Restorer:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Restorer":
         """Move the network in place, as torch modules do, and return this restorer."""
-        self.network.to(device=device, dtype=dtype)
+        with torch.inference_mode(False):  # weights made inside of it would not tell when they are changed
+            self.network.to(device=device, dtype=dtype)
         return self
 
     def __call__(self, crops: Tensor) -> Tensor:

@@ -97,14 +97,15 @@ def _build(
         spec = architecture.read_spec(layout)
     except UnsupportedWeightsError as error:
         raise UnsupportedWeightsError(f'"{path.name}" is {error}. {role.belongs}.') from error
-    with torch.device("meta"):
-        network = architecture.build(spec)
     whole = f"a whole {architecture.kind}"
-    _check_tensors(path, layout, network.state_dict(), whole, role.belongs)
-    state_dict = read_state_dict(path)
-    _check_tensors(path, state_dict, network.state_dict(), whole, role.belongs)  # it may have been exchanged since
-    network.load_state_dict({key: value.to(dtype) for key, value in state_dict.items()}, strict=True, assign=True)
-    return network.requires_grad_(False).eval().to(device), spec
+    with torch.inference_mode(False):  # weights made inside of it would not tell when they are changed
+        with torch.device("meta"):
+            network = architecture.build(spec)
+        _check_tensors(path, layout, network.state_dict(), whole, role.belongs)
+        state_dict = read_state_dict(path)
+        _check_tensors(path, state_dict, network.state_dict(), whole, role.belongs)  # it may have been exchanged since
+        network.load_state_dict({key: value.to(dtype) for key, value in state_dict.items()}, strict=True, assign=True)
+        return network.requires_grad_(False).eval().to(device), spec
 
 
 def _check_tensors(

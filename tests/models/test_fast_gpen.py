@@ -149,6 +149,26 @@ def test_it_works_in_inference_mode_and_out_of_it() -> None:
     assert not result.is_inference()
 
 
+def test_weights_loaded_and_changed_in_inference_mode_are_noticed() -> None:
+    pictures = random_pictures(1, 256)
+    with torch.inference_mode():
+        restorer = load_restorer().to(dtype=torch.bfloat16).to(dtype=torch.float32)
+        first = restorer._fast.of(restorer.network)
+        assert first is not None
+        restorer.network.generator.conv1.conv.weight.mul_(-2)
+        second = restorer._fast.of(restorer.network)
+
+        assert second is not first
+        torch.testing.assert_close(second(pictures), restorer.network(pictures), atol=1e-4, rtol=0)
+
+
+def test_weights_that_do_not_tell_of_changes_have_no_fast_form() -> None:
+    with torch.inference_mode():
+        network = random_network(GpenSpec.published(32, style_dim=16, n_mlp=2, narrow=0.03125))
+
+    assert not suits(network)
+
+
 def test_changed_weights_make_a_new_form() -> None:
     network = random_network(GpenSpec.published(32, style_dim=16, n_mlp=2, narrow=0.03125))
     pictures = random_pictures(1, 32)

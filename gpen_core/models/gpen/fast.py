@@ -111,30 +111,33 @@ class FastForm:
 
     def __init__(self) -> None:
         self._made: FastGenerator | None = None
-        self._state: tuple[tuple[int, int], ...] = ()
+        self._state: tuple[object, ...] = ()
 
     def of(self, network: nn.Module) -> FastGenerator | None:
         """Give the fast form of `network` as its weights are now; None where it has none (see `suits`)."""
-        if not isinstance(network, GpenGenerator) or network.training or not suits(network):
+        if not suits(network):
             self._made = None
             return None
         if self._made is None or _state(network) != self._state:
             self._made = None
-            self._made = FastGenerator(network)
+            self._made = FastGenerator(cast(GpenGenerator, network))
             self._state = _state(network)
         return self._made
 
 
 def suits(network: nn.Module) -> bool:
-    """Tell whether a network has a fast form: a GPEN generator on the processor, with the usual blurs.
+    """Tell whether a network has a fast form: a GPEN generator that is not in training, with the usual blurs.
 
-    Its weights are float32 or bfloat16.
+    Its weights are float32 or bfloat16, and on the processor. They are no tensors of torch's inference mode, which do
+    not tell when they are changed in place.
     """
-    if not isinstance(network, GpenGenerator):
+    if not isinstance(network, GpenGenerator) or network.training:
         return False
     values = list(network.parameters())
     dtype = values[0].dtype
-    if dtype not in (torch.float32, torch.bfloat16) or any(v.dtype != dtype or v.device.type != "cpu" for v in values):
+    if dtype not in (torch.float32, torch.bfloat16):
+        return False
+    if any(v.dtype != dtype or v.device.type != "cpu" or v.is_inference() for v in values):
         return False
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
     kernel = torch.outer(taps, taps) / 64
@@ -145,6 +148,6 @@ def suits(network: nn.Module) -> bool:
     )
 
 
-def _state(network: nn.Module) -> tuple[tuple[int, int], ...]:
-    """Tell where the weights are and how often they were changed in place; tensors of inference mode do not count."""
-    return tuple((value.data_ptr(), -1 if value.is_inference() else value._version) for value in network.parameters())
+def _state(network: nn.Module) -> tuple[object, ...]:
+    """Tell where the weights are and how often they were changed in place."""
+    return tuple((value.data_ptr(), value._version) for value in network.parameters())
