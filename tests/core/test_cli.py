@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,8 @@ class TestUpscaler:
 
     @pytest.fixture
     def upscaler(self, tmp_path: Path) -> Path:
-        pytest.importorskip("basicsr")
+        if find_spec("basicsr") is None:
+            pytest.skip("basicsr is not installed")
         import torch
         from safetensors.torch import save_file
 
