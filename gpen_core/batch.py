@@ -23,9 +23,9 @@ from .models.content import hash_file
 from .models.descriptor import Restorer, Upscaler
 from .models.facemesh import FaceMesh, load_face_mesh
 from .models.faceparsing import FaceParser
-from .models.load import load_restorer
 from .models.locking import locked
-from .models.retinaface import FaceDetector, load_detector
+from .models.manager import shared_manager
+from .models.retinaface import FaceDetector
 from .photo import Photo, list_photos, read_photo, write_version
 from .photo_write import WRITABLE_SUFFIXES
 from .pipeline import PortraitSettings, restore_portrait
@@ -66,8 +66,8 @@ def restore_folder(
 
     Args:
         spec: which photos, and where to.
-        detector: the embedded one if None.
-        restorer: the embedded one if None.
+        detector: the embedded one if None, held by the shared manager.
+        restorer: the embedded one if None, held likewise.
         settings: the defaults of a single portrait if None.
         parser: face parsing for the masks, if its weights are present.
         upscaler: enlarges the backgrounds; photos keep their size if None.
@@ -79,7 +79,7 @@ def restore_folder(
         PhotoError: if the input folder does not exist.
     """
     photos = _sources(spec)
-    restorer, detector = restorer or load_restorer(), detector or load_detector()
+    restorer, detector = restorer or shared_manager().restorer(), detector or shared_manager().detector()
     settings = settings or PortraitSettings()
     within = _WithinPhoto(progress)
     models = _Models(detector, restorer, parser, upscaler, load_face_mesh())

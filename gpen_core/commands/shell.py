@@ -102,9 +102,11 @@ def chosen_parser(arguments: argparse.Namespace) -> "FaceParser | None":
     if arguments.parser is None:
         return None
     from ..models.faceparsing import load_face_parser
+    from ..models.manager import shared_manager
     from ..models.places import resolve_source
 
-    return load_face_parser(resolve_source(arguments.parser), device=pick_device(arguments.device))
+    device, path = pick_device(arguments.device), resolve_source(arguments.parser)
+    return shared_manager().get("parser", load_face_parser, path, device=device).to(device)
 
 
 def chosen_upscaler(arguments: argparse.Namespace) -> "Upscaler | None":
