@@ -281,6 +281,7 @@ def _judged(record: PhotoRecord, photo: Photo, result: PortraitResult) -> PhotoR
 
 
 def _sources(spec: FolderSpec) -> list[Path]:
+    _require_folder(spec.source)
     source, output = spec.source.resolve(), spec.output.resolve()
     if source == output or output in source.parents:
         raise SettingsError(
@@ -290,6 +291,15 @@ def _sources(spec: FolderSpec) -> list[Path]:
     results = [journal.parent for journal in spec.source.rglob(JOURNAL_NAME) if journal.parent != spec.source]
     photos = list_photos(spec.source, exclude=(spec.output, *results))
     return photos if spec.recursive else [photo for photo in photos if photo.parent == spec.source]
+
+
+def _require_folder(path: Path) -> None:
+    try:
+        problem = "" if path.is_dir() else "is not a folder"
+    except (OSError, ValueError) as error:  # a name that no file system here can hold
+        problem = f"is not a folder: {error}"
+    if problem:
+        raise PhotoError(f'"{path}" {problem}.')
 
 
 def _settings_key(spec: FolderSpec, models: _Models, settings: PortraitSettings, gate: Gate | None) -> str:

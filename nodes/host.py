@@ -15,7 +15,7 @@ import torch
 from comfy.cli_args import args
 from comfy.patcher_extension import CallbacksMP
 
-from ..gpen_core.errors import WeightsNotFoundError
+from ..gpen_core.errors import SettingsError, WeightsNotFoundError
 from ..gpen_core.models.catalog import Role
 from ..gpen_core.models.content import FileIdentity
 from ..gpen_core.models.manager import shared_manager
@@ -140,6 +140,18 @@ def profile_files() -> dict[str, Path]:
     return _files((PROFILE_FOLDER,), _PROFILE_EXTENSIONS)
 
 
+def profile_file(name: str) -> Path:
+    """Find the colour profile behind a menu entry; what is not in the menu is never opened.
+
+    Raises:
+        SettingsError: if there is no such entry, e.g. because the file is gone.
+    """
+    files = profile_files()
+    if name not in files:
+        raise SettingsError(f"there is no colour profile {name!r} in models/{PROFILE_FOLDER}; choose another one")
+    return files[name]
+
+
 def _files(folders: tuple[str, ...], endings: tuple[str, ...]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in folders:
@@ -151,8 +163,15 @@ def _files(folders: tuple[str, ...], endings: tuple[str, ...]) -> dict[str, Path
 
 
 def photo_folder(name: str) -> Path:
-    """Find a folder of photos: an absolute path, or a name inside ComfyUI's input folder."""
-    return Path(folder_paths.get_input_directory()) / Path(name).expanduser()
+    """Find a folder of photos: an absolute path, one that begins with "~", or a name inside ComfyUI's input folder.
+
+    Raises:
+        SettingsError: if it begins with the name of a user who does not exist.
+    """
+    try:
+        return Path(folder_paths.get_input_directory()) / Path(name).expanduser()
+    except RuntimeError as error:
+        raise SettingsError(f"{name!r} is no folder: {error}") from error
 
 
 def output_folder(name: str) -> Path:
@@ -163,9 +182,11 @@ def output_folder(name: str) -> Path:
 def next_output_path(prefix: str, suffix: str, height: int, width: int) -> Path:
     """Name a new file in ComfyUI's output folder as its own Save Image does: prefix_00001_.png and so on.
 
-    ComfyUI refuses prefixes that lead out of the folder, and fills in %date% and the like.
+    ComfyUI fills in %date% and the like, and refuses prefixes that lead out of the folder; names that Windows reserves
+    are refused here.
     """
     output = folder_paths.get_output_directory()
+    safe_output_path(Path(output), prefix)
     folder, name, counter, *_ = folder_paths.get_save_image_path(prefix, output, width, height)
     path = Path(folder)
     # ComfyUI counts the pictures of every kind, but only those whose names it can read; never take a name twice.
