@@ -228,7 +228,11 @@ def start_server(base: Path) -> tuple[subprocess.Popen, Comfy]:
         words, environment = [str(part) for part in command], {**os.environ, "GPEN_TEST_PACK": str(PACK)}
         process = subprocess.Popen(words, cwd=folder, stdout=stream, stderr=stream, env=environment)
     server = Comfy(f"http://127.0.0.1:{port}", base, log)
-    wait_until_up(server, process)
+    try:
+        wait_until_up(server, process, seconds=300)
+    except AssertionError:
+        process.kill()
+        raise
     failed = [
         line
         for line in log.read_text(errors="replace").splitlines()
@@ -248,7 +252,7 @@ def soak(comfy: Comfy, pid: int, runs: int) -> Soak:
         one.one_node: 32, one.step_by_step: 32, one.upscaled: 16, one.studio: 8, one.folder: 3,
         one.broken_photo: 5, one.no_face: 5, one.cancel: 5, one.free: 6,
     }  # fmt: skip
-    marks = [20, *range(50, runs, 50)]
+    marks = list(range(20, runs, 20))
     while one.restorations < runs:
         one.dice.choices(list(work), list(work.values()))[0]()
         if marks and one.restorations >= marks[0]:
