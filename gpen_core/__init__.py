@@ -21,6 +21,7 @@ _HOME_OF: dict[str, str] = {
     "PortraitSettings": "pipeline",
     "PrintSpec": "printing",
     "ToneSpec": "tone",
+    "UpscaleSettings": "upscale",
     "align_face": "align",
     "apply_tone": "tone",
     "before_after": "compare",
@@ -30,6 +31,7 @@ _HOME_OF: dict[str, str] = {
     "lay_out": "printing",
     "load_detector": "models.retinaface",
     "load_restorer": "models.load",
+    "load_upscaler": "models.load",
     "paste_faces": "paste",
     "read_photo": "photo",
     "restore_faces": "restore",
@@ -37,6 +39,7 @@ _HOME_OF: dict[str, str] = {
     "restore_portrait": "pipeline",
     "shared_manager": "models.manager",
     "skin_mask": "skin",
+    "upscale_photo": "upscale",
     "write_photo": "photo",
 }
 

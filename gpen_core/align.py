@@ -1,14 +1,26 @@
 """Cut faces out of a photo, upright and at a restorer's size: the one place where image space becomes crop space."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import torch
 
 from .errors import ShapeError
-from .geometry import Pixels, bounds_of, invert, shifted, similarity_from_points, template_points, warp
-from .types import Face, FaceCrop, Matrix, TemplateName
+from .geometry import (
+    Pixels,
+    apply_affine,
+    bounds_of,
+    chained,
+    enlargement,
+    invert,
+    shifted,
+    similarity_from_points,
+    template_points,
+    warp,
+)
+from .types import Box, Face, FaceCrop, Matrix, TemplateName
 
 
 def align_face(image: torch.Tensor, face: Face, size: int, template: TemplateName, image_index: int = 0) -> FaceCrop:
@@ -59,6 +71,16 @@ def align_faces(
         for index, (image, found) in enumerate(zip(images, faces, strict=True))
         for face in found
     ]
+
+
+def enlarged_crop(crop: FaceCrop, factor: int) -> FaceCrop:
+    """Restate a crop for the picture a whole number of times larger; its own pixels stay."""
+    matrix = enlargement(factor)
+    box = crop.face.box
+    (x0, y0), (x1, y1) = apply_affine(matrix, np.array([(box.x0, box.y0), (box.x1, box.y1)]))
+    landmarks = apply_affine(matrix, crop.face.landmarks)
+    face = replace(crop.face, box=Box(float(x0), float(y0), float(x1), float(y1)), landmarks=landmarks)
+    return replace(crop, face=face, image_to_crop=chained(invert(matrix), crop.image_to_crop))
 
 
 def cut(image: torch.Tensor, image_to_crop: Matrix, size: int, *, antialias: bool = True) -> torch.Tensor:

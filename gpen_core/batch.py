@@ -20,12 +20,12 @@ from .folder_report import FolderReport, picture_thumbnails, write_reports
 from .folder_spec import FolderSpec, Gate
 from .memory import trim_heap
 from .models.content import hash_file
-from .models.descriptor import Restorer
+from .models.descriptor import Restorer, Upscaler
 from .models.facemesh import FaceMesh, load_face_mesh
 from .models.faceparsing import FaceParser
-from .models.load import load_restorer
 from .models.locking import locked
-from .models.retinaface import FaceDetector, load_detector
+from .models.manager import shared_manager
+from .models.retinaface import FaceDetector
 from .photo import Photo, list_photos, read_photo, write_version
 from .photo_write import WRITABLE_SUFFIXES
 from .pipeline import PortraitSettings, restore_portrait
@@ -53,6 +53,7 @@ def restore_folder(
     settings: PortraitSettings | None = None,
     *,
     parser: FaceParser | None = None,
+    upscaler: Upscaler | None = None,
     gate: Gate | None = None,
     progress: Progress = _NO_PROGRESS,
 ) -> FolderReport:
@@ -65,10 +66,11 @@ def restore_folder(
 
     Args:
         spec: which photos, and where to.
-        detector: the embedded one if None.
-        restorer: the embedded one if None.
+        detector: the embedded one if None, held by the shared manager.
+        restorer: the embedded one if None, held likewise.
         settings: the defaults of a single portrait if None.
         parser: face parsing for the masks, if its weights are present.
+        upscaler: enlarges the backgrounds; photos keep their size if None.
         gate: judges photos first; what it rejects is not restored.
         progress: advances by one per photo, with the result as preview; may cancel within one.
 
@@ -77,10 +79,10 @@ def restore_folder(
         PhotoError: if the input folder does not exist.
     """
     photos = _sources(spec)
-    restorer, detector = restorer or load_restorer(), detector or load_detector()
+    restorer, detector = restorer or shared_manager().restorer(), detector or shared_manager().detector()
     settings = settings or PortraitSettings()
     within = _WithinPhoto(progress)
-    models = _Models(detector, restorer, parser, load_face_mesh())
+    models = _Models(detector, restorer, parser, upscaler, load_face_mesh())
     with _alone_in(spec.output), Journal(spec.output) as journal:
         key = _settings_key(spec, models, settings, gate)
         run = _Run(spec, models, settings, gate, key, journal, within, {_folded(r.name) for r in journal.records()})
@@ -108,6 +110,7 @@ class _Models:
     detector: FaceDetector
     restorer: Restorer
     parser: FaceParser | None
+    upscaler: Upscaler | None
     mesh: FaceMesh
 
 
@@ -183,6 +186,7 @@ class _Run:
             self.settings,
             parser=models.parser,
             mesh=models.mesh,
+            upscaler=models.upscaler,
             progress=self.progress,
         )
 
@@ -267,7 +271,8 @@ def _judged(record: PhotoRecord, photo: Photo, result: PortraitResult) -> PhotoR
     reasons = list(dict.fromkeys(face.reason for face in result.faces if face.reason))
     if not result.restored:
         reason = reasons[0] if reasons else "no face was found"
-        return replace(record, verdict="skipped", reason=f"{reason}; passed on unchanged", ask_client=True)
+        became = "unchanged" if result.pixels.shape == photo.pixels.shape else "only enlarged"
+        return replace(record, verdict="skipped", reason=f"{reason}; passed on {became}", ask_client=True)
     notes = [result.note, *photo.notes]
     left = len(result.faces) - result.restored
     if left:
@@ -276,6 +281,7 @@ def _judged(record: PhotoRecord, photo: Photo, result: PortraitResult) -> PhotoR
 
 
 def _sources(spec: FolderSpec) -> list[Path]:
+    _require_folder(spec.source)
     source, output = spec.source.resolve(), spec.output.resolve()
     if source == output or output in source.parents:
         raise SettingsError(
@@ -287,15 +293,24 @@ def _sources(spec: FolderSpec) -> list[Path]:
     return photos if spec.recursive else [photo for photo in photos if photo.parent == spec.source]
 
 
+def _require_folder(path: Path) -> None:
+    try:
+        problem = "" if path.is_dir() else "is not a folder"
+    except (OSError, ValueError) as error:  # a name that no file system here can hold
+        problem = f"is not a folder: {error}"
+    if problem:
+        raise PhotoError(f'"{path}" {problem}.')
+
+
 def _settings_key(spec: FolderSpec, models: _Models, settings: PortraitSettings, gate: Gate | None) -> str:
     """Hash everything that the result of a photo depends on beside its content."""
     chosen = asdict(settings)
-    chosen.pop("batch_size")  # a matter of memory and speed
+    del chosen["batch_size"], chosen["upscale"]  # matters of memory and speed
     parts = {
         "settings": chosen,
         "networks": [
             (_content_of(network.source), str(network.dtype))
-            for network in (models.detector, models.restorer, models.parser)
+            for network in (models.detector, models.restorer, models.parser, models.upscaler)
             if network is not None
         ],
         "folder": [spec.pattern, spec.suffix, spec.quality, spec.keep_gps],

@@ -11,7 +11,8 @@ from .detect import DetectSettings, detect_faces
 from .errors import MissingPackageError, ShapeError
 from .models.facemesh import FaceMesh, MeshPoints, load_face_mesh
 from .models.headpose import HeadPoseNetwork
-from .models.retinaface import FaceDetector, load_detector
+from .models.manager import shared_manager
+from .models.retinaface import FaceDetector
 from .types import Face
 
 logger = logging.getLogger(__name__)
@@ -125,7 +126,7 @@ def check_photo(
 
     Args:
         pixels: (3, H, W), sRGB in [0, 1].
-        detector: finds the faces; the embedded one if None.
+        detector: finds the faces; the embedded one if None, held by the shared manager.
         thresholds: the limits; the defaults if None.
         mesh: finds outline, eyes and pose of each face; the embedded one if None.
         head_pose: finds the pose instead of the mesh, if given.
@@ -138,7 +139,10 @@ def check_photo(
     if pixels.ndim != 3:
         raise ShapeError(f"expected one photo (3, H, W), got {tuple(pixels.shape)}")
     thresholds = thresholds or CheckThresholds()
-    faces = detect_faces(pixels[None], detector or load_detector(), detect)[0]
+    models = shared_manager()
+    detector = detector or models.detector()
+    with models.in_use(detector):
+        faces = detect_faces(pixels[None], detector, detect)[0]
     notes: list[str] = []
     try:
         photo = measure_photo(pixels, faces, with_niqe=with_niqe)

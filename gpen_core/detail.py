@@ -41,7 +41,7 @@ def detail_trust(photo: Pixels) -> float:
     return float(np.prod([share for share in (quiet, smooth, sharp) if not np.isnan(share)]))
 
 
-def lost_detail(photo: Pixels, face: Pixels, scale: float) -> Pixels:
+def lost_detail(photo: Pixels, face: Pixels, scale: float, photo_pixel: float = 1.0) -> Pixels:
     """Give the fine detail that the photo has and the restored face does not.
 
     Only where the photo has more detail than the face is anything given: where the restorer sharpened, its own detail
@@ -50,12 +50,13 @@ def lost_detail(photo: Pixels, face: Pixels, scale: float) -> Pixels:
     Args:
         photo: (H, W, 3) float32, sRGB in [0, 1].
         face: (H, W, 3), the restored face at the photo's resolution.
-        scale: crop pixels per photo pixel.
+        scale: crop pixels per pixel of these pictures.
+        photo_pixel: how many of their pixels one pixel of the photo became, where it was enlarged.
 
     Returns:
         (H, W, 3), to be added to `face`.
     """
-    sigma = _DETAIL_SIGMA * max(1.0, 1 / scale)
+    sigma = _DETAIL_SIGMA * max(photo_pixel, 1 / scale)
     in_photo, in_face = _detail(photo, sigma), _detail(face, sigma)
     window = sigma * _WINDOW_SIGMA
     strong, weak = _strength(in_photo, window), _strength(in_face, window)

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from .check import check_photo
 from .check_limits import CheckThresholds
 from .models.facemesh import FaceMesh, load_face_mesh
-from .models.retinaface import FaceDetector, load_detector
+from .models.manager import shared_manager
+from .models.retinaface import FaceDetector
 from .photo import Photo
 
 
@@ -20,7 +21,7 @@ class CheckGate:
     """
 
     thresholds: CheckThresholds = field(default_factory=CheckThresholds)
-    detector: FaceDetector = field(default_factory=load_detector)
+    detector: FaceDetector = field(default_factory=lambda: shared_manager().detector())
     mesh: FaceMesh = field(default_factory=load_face_mesh)
 
     @property

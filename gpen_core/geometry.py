@@ -108,6 +108,20 @@ def apply_affine(a_to_b: Matrix, points: Points) -> Points:
     return np.asarray(points, dtype=np.float64) @ a_to_b[:, :2].T + a_to_b[:, 2]
 
 
+def chained(a_to_b: Matrix, b_to_c: Matrix) -> Matrix:
+    """Return a_to_c, the (2, 3) product of two affine matrices."""
+    return np.column_stack([b_to_c[:, :2] @ a_to_b[:, :2], apply_affine(b_to_c, a_to_b[None, :, 2])[0]])
+
+
+def enlargement(factor: int) -> Matrix:
+    """Return the (2, 3) matrix from a picture's pixels to those of the same picture a whole number of times larger.
+
+    Convention: the outer edges of the two pictures meet, as `upscale.enlarge` has it.
+    """
+    shift = (factor - 1) / 2
+    return np.array([[factor, 0, shift], [0, factor, shift]], dtype=np.float64)
+
+
 def scale_of(a_to_b: Matrix) -> float:
     """Return how many b pixels one a pixel becomes along a side."""
     return math.sqrt(abs(float(np.linalg.det(a_to_b[:, :2]))))
@@ -173,7 +187,7 @@ def warp(
         picture = cv2.resize(picture, small, interpolation=cv2.INTER_AREA).astype(np.float32, copy=False)
         # A pixel centre x becomes (x + 0.5) * ratio - 0.5.
         small_to_a = np.column_stack([np.diag(1 / ratio), 0.5 / ratio - 0.5])
-        a_to_b = np.column_stack([a_to_b[:, :2] @ small_to_a[:, :2], apply_affine(a_to_b, small_to_a[None, :, 2])[0]])
+        a_to_b = chained(small_to_a, a_to_b)
         flags = cv2.INTER_CUBIC
     return cv2.warpAffine(picture, a_to_b, (size[1], size[0]), flags=flags, borderMode=border).astype(
         np.float32, copy=False

@@ -1,10 +1,12 @@
-"""What to do when memory runs out: halve the batch, and say so."""
+"""What to do when memory runs out: try with less, and say so."""
 
 import ctypes
 import gc
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -40,6 +42,29 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _ALLOCATOR_WORDS)
 
 
+@dataclass(frozen=True)
+class OutOfMemory:
+    """That something did not fit; `words` is the first line of what the allocator said."""
+
+    words: str
+
+
+def attempt(run: Callable[[], Result]) -> Result | OutOfMemory:
+    """Run something that may not fit into memory, and tell it if it does not; every other exception passes through.
+
+    After an `OutOfMemory` nothing of the failed work is held any more, and what torch cached went back to the device.
+    """
+    try:
+        return run()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        words = (str(error).strip() or type(error).__name__).splitlines()[0]
+    # Outside the except block: the traceback that held the work's tensors is gone by now.
+    empty_caches()
+    return OutOfMemory(words)
+
+
 def run_halving(
     items: Sequence[Item],
     run: Callable[[Sequence[Item]], list[Result]],
@@ -69,12 +94,10 @@ def run_halving(
     size = max(1, min(batch_size, len(items)))
     while len(results) < len(items):
         batch = items[len(results) : len(results) + size]
-        outcome = _try_batch(batch, run)
-        if isinstance(outcome, list):
+        outcome = attempt(partial(run, batch))
+        if not isinstance(outcome, OutOfMemory):
             results += outcome
             continue
-        # Outside the except block: the traceback that held the batch's tensors is gone by now.
-        empty_caches()
         if len(batch) == 1:
             raise ModelMemoryError(_too_small(batch_size, len(items), outcome.words)) from None
         size = len(batch) // 2
@@ -108,22 +131,6 @@ def trim_heap() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl does not
         if trim is not None:
             trim(0)
-
-
-class _OutOfMemory:
-    """That a batch did not fit; `words` is the first line of what the allocator said."""
-
-    def __init__(self, error: BaseException) -> None:
-        self.words = (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _try_batch(batch: Sequence[Item], run: Callable[[Sequence[Item]], list[Result]]) -> list[Result] | _OutOfMemory:
-    try:
-        return run(batch)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return _OutOfMemory(error)
 
 
 def _too_small(batch_size: int, count: int, words: str) -> str:

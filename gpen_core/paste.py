@@ -10,8 +10,9 @@ import torch
 from .align import cut, require_image, to_picture, to_tensor
 from .detail import detail_trust, lost_detail
 from .errors import SettingsError, ShapeError
-from .geometry import Pixels, bounds_of, invert, scale_of, shifted, warp
-from .types import FaceCrop
+from .geometry import Pixels, bounds_of, chained, enlargement, invert, scale_of, shifted, warp
+from .types import FaceCrop, Matrix
+from .upscale import enlarge
 
 # Between these scales (crop pixels per photo pixel) the photo's own detail fades in.
 _FULL_DETAIL_SCALE = 0.8
@@ -54,9 +55,10 @@ def paste_faces(
     masks: Sequence[torch.Tensor],
     settings: PasteSettings | None = None,
     *,
+    background: torch.Tensor | None = None,
     in_place: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Blend restored crops into the photo they were cut from.
+    """Blend restored crops into the photo they were cut from, or into another picture of the same view.
 
     Where two masks overlap, the larger value wins. The work grows with the faces' boxes, not with the photo.
 
@@ -64,17 +66,21 @@ def paste_faces(
 
     Args:
         image: (3, H, W) photo, sRGB in [0, 1].
-        crops: restored crops.
+        crops: restored crops, cut from the photo at the size of the background.
         masks: one (S, S) mask in [0, 1] per crop, in crop space.
         settings: how to blend; the default blends fully.
-        in_place: write into `image` itself, which the caller gives away, and return it. The result is the same; of a
-            large photo this saves the copy.
+        background: (3, H * n, W * n) picture to blend into, the photo as an upscaler made it; the photo itself if None.
+            The crops are then those of the photo enlarged n times by `upscale.enlarge`. The detail that is kept in a
+            face always comes from the photo.
+        in_place: write into the background itself, or else into `image`, which the caller gives away, and return it.
+            The result is the same; of a large photo this saves the copy.
 
     Returns:
-        The new photo (3, H, W), bit-identical to `image` wherever the mask is 0, and the mask (H, W) in [0, 1].
+        The new photo, of the background's shape and bit-identical to it wherever the mask is 0, and the mask in [0, 1].
 
     Raises:
-        ShapeError: if `image` is not (3, H, W) or a mask does not fit its crop.
+        ShapeError: if `image` is not (3, H, W), the background is not a whole number of times larger, or a mask does
+            not fit its crop.
 
     Source: order of the steps as in GPEN's published code (`face_enhancement.py`).
     """
@@ -85,20 +91,31 @@ def paste_faces(
     for crop, mask in zip(crops, masks, strict=True):
         if mask.shape != crop.pixels.shape[1:]:
             raise ShapeError(f"expected a mask of shape {tuple(crop.pixels.shape[1:])}, got {tuple(mask.shape)}")
-    made = (_patch(image, crop, mask, settings) for crop, mask in zip(crops, masks, strict=True))
+    background = image if background is None else background
+    views = _Views(image, background, times_larger(image, background))
+    made = (_patch(views, crop, mask, settings) for crop, mask in zip(crops, masks, strict=True))
     # In place, every face is blended with the photo as it was before any of them is written.
     patches = list(made) if in_place else made
-    pixels = image if in_place else image.clone()
-    shown = torch.from_numpy(np.zeros(image.shape[1:], np.float32))  # numpy's zeros take memory only once written to
+    result = background if in_place else background.clone()
+    shown = torch.from_numpy(np.zeros(result.shape[1:], np.float32))  # numpy's zeros take memory only once written to
     for patch in patches:
         if patch is not None:
-            _write(patch, pixels, shown)
-    return pixels, shown.to(image.device)
+            _write(patch, result, shown)
+    return result, shown.to(image.device)
+
+
+@dataclass(frozen=True, eq=False)
+class _Views:
+    """The photo, and the `background` to blend into, `factor` times larger."""
+
+    image: torch.Tensor
+    background: torch.Tensor
+    factor: int
 
 
 @dataclass(frozen=True, eq=False)
 class _Patch:
-    """A face, blended with its part of the photo.
+    """A face, blended with its part of the background.
 
     Attributes:
         region: the rows and columns of that part.
@@ -111,10 +128,27 @@ class _Patch:
     weight: torch.Tensor
 
 
-def _patch(image: torch.Tensor, crop: FaceCrop, mask: torch.Tensor, settings: PasteSettings) -> _Patch | None:
-    """Blend one face with the photo inside the face's box; None if nothing of it would show."""
+def times_larger(image: torch.Tensor, background: torch.Tensor) -> int:
+    """Tell how many times larger a background (3, H * n, W * n) is than its photo (3, H, W).
+
+    Raises:
+        ShapeError: if it is not a whole number of times.
+    """
+    factor = max(1, background.shape[-1] // image.shape[2])
+    expected = (3, image.shape[1] * factor, image.shape[2] * factor)
+    if tuple(background.shape) != expected:
+        raise ShapeError(
+            f"expected a background of the shape {tuple(image.shape)} of its photo, or a whole number of times larger, "
+            f"got {tuple(background.shape)}"
+        )
+    return factor
+
+
+def _patch(views: _Views, crop: FaceCrop, mask: torch.Tensor, settings: PasteSettings) -> _Patch | None:
+    """Blend one face with the background inside the face's box; None if nothing of it would show."""
+    height, width = views.background.shape[1:]
     crop_to_image = invert(crop.image_to_crop)
-    x0, y0, x1, y1 = bounds_of(crop_to_image, crop.size, (image.shape[1], image.shape[2]))
+    x0, y0, x1, y1 = bounds_of(crop_to_image, crop.size, (height, width))
     if x0 >= x1 or y0 >= y1:
         return None
     crop_to_region = shifted(crop_to_image, to_origin=(x0, y0))
@@ -122,10 +156,12 @@ def _patch(image: torch.Tensor, crop: FaceCrop, mask: torch.Tensor, settings: Pa
     weight = np.clip(weight, 0, settings.strength)
     if not weight.any():
         return None
-    photo = to_picture(image[:, y0:y1, x0:x1])
-    face = _in_photo(photo, image, crop, crop_to_region, settings)
-    blended = photo + weight[..., None] * (face - photo)
-    return _Patch((slice(y0, y1), slice(x0, x1)), to_tensor(blended), torch.from_numpy(weight))
+    region = (slice(y0, y1), slice(x0, x1))
+    behind = to_picture(views.background[:, y0:y1, x0:x1])
+    photo = behind if views.background is views.image else to_picture(_enlarged(views, region))
+    face = _in_photo(views, _Place(region, crop_to_region, photo), crop, settings)
+    blended = behind + weight[..., None] * (face - behind)
+    return _Patch(region, to_tensor(blended), torch.from_numpy(weight))
 
 
 def _write(patch: _Patch, pixels: torch.Tensor, shown: torch.Tensor) -> None:
@@ -136,10 +172,35 @@ def _write(patch: _Patch, pixels: torch.Tensor, shown: torch.Tensor) -> None:
     mask.copy_(torch.where(wins, patch.weight, mask))
 
 
-def _in_photo(
-    photo: Pixels, image: torch.Tensor, crop: FaceCrop, crop_to_region: np.ndarray, settings: PasteSettings
-) -> Pixels:
-    """Return the restored face at the photo's resolution, in [0, 1]."""
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """Where a face goes in the background, and `photo`, what the photo shows there, at the background's resolution."""
+
+    region: tuple[slice, slice]
+    crop_to_region: Matrix
+    photo: Pixels
+
+
+def _enlarged(views: _Views, region: tuple[slice, slice]) -> torch.Tensor:
+    """Return a region of the photo enlarged to the background's size."""
+    pad = 1 if views.factor > 1 else 0  # interpolation looks one pixel further
+    rows, columns = (_own(span, views.factor, pad) for span in region)
+    part = enlarge(views.image[None, :, rows, columns], views.factor)[0]
+    down, across = (
+        slice(span.start - own.start * views.factor, span.stop - own.start * views.factor)
+        for span, own in zip(region, (rows, columns), strict=True)
+    )
+    return part[:, down, across]
+
+
+def _own(span: slice, factor: int, pad: int = 0) -> slice:
+    """Return the photo's own pixels under a span of the background."""
+    return slice(max(0, span.start // factor - pad), -(-span.stop // factor) + pad)
+
+
+def _in_photo(views: _Views, place: _Place, crop: FaceCrop, settings: PasteSettings) -> Pixels:
+    """Return the restored face at the background's resolution, in [0, 1], with the photo's detail that is kept."""
+    photo, crop_to_region, factor = place.photo, place.crop_to_region, views.factor
     face = to_picture(crop.pixels)
     if crop.face.box.size < settings.soften_below_px:
         face = _softened(face)
@@ -149,13 +210,22 @@ def _in_photo(
     warped = warp(face, crop_to_region, size, antialias=settings.antialias, border=border)
     amount = np.clip((_NO_DETAIL_SCALE - scale) / (_NO_DETAIL_SCALE - _FULL_DETAIL_SCALE), 0, 1) * settings.keep_detail
     if amount > 0:
-        before = to_picture(cut(image, crop.image_to_crop, crop.size, antialias=settings.antialias))
+        photo_to_crop = chained(enlargement(factor), crop.image_to_crop)
+        before = to_picture(cut(views.image, photo_to_crop, crop.size, antialias=settings.antialias))
         coarse = warp(before, crop_to_region, size, antialias=settings.antialias, border=border)
         warped += float(amount) * (photo - coarse)
-    trusted = settings.keep_detail * detail_trust(photo) if settings.keep_detail > 0 else 0.0
+    trusted = settings.keep_detail and settings.keep_detail * detail_trust(_as_it_came(views, place))
     if trusted > 0:
-        warped += trusted * lost_detail(photo, warped, scale)
+        warped += trusted * lost_detail(photo, warped, scale, photo_pixel=factor)
     return np.clip(warped, 0, 1, out=warped)
+
+
+def _as_it_came(views: _Views, place: _Place) -> Pixels:
+    """Return the photo there at its own resolution: interpolation hides noise, and looks like blur itself."""
+    if views.factor == 1:
+        return place.photo
+    rows, columns = (_own(span, views.factor) for span in place.region)
+    return to_picture(views.image[:, rows, columns])
 
 
 def _softened(face: Pixels) -> Pixels:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
+from torch.nn import functional
 
 from . import icc
 from .errors import PhotoError
@@ -104,7 +105,8 @@ def write_version(
     Args:
         path: where to; the ending chooses the format. The photo's own file is never overwritten.
         photo: the original.
-        pixels: (3, H, W) of the photo's size, sRGB in [0, 1].
+        pixels: (3, H, W), sRGB in [0, 1], of the photo's size or a whole number of times larger. An enlarged picture
+            keeps its size on paper by a higher DPI, and its alpha is enlarged bilinearly.
         quality: 1 to 100, of JPEG and WebP.
         keep_gps: carry over where the photo was taken.
         protect: further files that are never replaced.
@@ -113,11 +115,12 @@ def write_version(
         ShapeError, SettingsError, PhotoError: as `write_photo` does.
     """
     deep = photo.bit_depth == 16 and Path(path).suffix.lower() in DEEP_SUFFIXES
+    alpha, dpi = _at_size_of(pixels, photo)
     return write_photo(
         path,
         pixels,
-        alpha=photo.alpha,
-        dpi=photo.dpi,
+        alpha=alpha,
+        dpi=dpi,
         exif=photo.exif,
         quality=quality,
         bit_depth=16 if deep else 8,
@@ -223,6 +226,17 @@ def _from_8bit(source: Path, stored: StoredPicture, image: Image.Image, cmyk_pro
         format=stored.format,
         notes=(*stored.notes, *notes),
     )
+
+
+def _at_size_of(pixels: torch.Tensor, photo: Photo) -> tuple[torch.Tensor | None, tuple[float, float] | None]:
+    """Give a photo's alpha and DPI for a picture made from it; other sizes than multiples are left for the writer."""
+    scale = pixels.shape[-1] // photo.size[1]
+    alpha, dpi = photo.alpha, photo.dpi
+    if scale < 2 or tuple(pixels.shape[-2:]) != (photo.size[0] * scale, photo.size[1] * scale):
+        return alpha, dpi
+    if alpha is not None:
+        alpha = functional.interpolate(alpha[None, None], scale_factor=scale, mode="bilinear")[0, 0]
+    return alpha, dpi and (dpi[0] * scale, dpi[1] * scale)
 
 
 def _strips(height: int, width: int) -> Iterator[slice]:

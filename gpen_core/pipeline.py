@@ -17,10 +17,11 @@ from .models.facemesh import FaceMesh, load_face_mesh
 from .models.faceparsing import FaceParser
 from .models.manager import shared_manager
 from .models.retinaface import FaceDetector
-from .paste import PasteSettings, paste_faces
+from .paste import PasteSettings, paste_faces, times_larger
 from .progress import NoProgress, Progress
 from .restore import restore_faces
 from .types import Box, Face, FaceCrop, FaceReport, MaskSource, PortraitResult
+from .upscale import PictureUpscaler, UpscaleSettings, enlarge, upscale_photo
 
 NoFaceChoice: TypeAlias = Literal["keep", "whole", "stop"]
 
@@ -37,9 +38,10 @@ class PortraitSettings:
         mask_area: what is blended in where no face parsing says it: the "head" with its hair, or the "face" alone.
         on_no_face: what to do with a photo without a face: "keep" it as it is and say so, take the "whole" picture
             for an aligned face, or "stop" with NoFaceError.
-        smallest_face_px: faces whose box is smaller than this are left alone and reported: so few pixels do not say
-            who the person is.
+        smallest_face_px: faces whose box is smaller than this in the photo that came in are left alone and reported:
+            so few pixels do not say who the person is.
         batch_size: how many faces go through the restorer at once.
+        upscale: how the background is enlarged, if there is an upscaler.
     """
 
     detect: DetectSettings = field(default_factory=DetectSettings)
@@ -48,6 +50,7 @@ class PortraitSettings:
     on_no_face: NoFaceChoice = "keep"
     smallest_face_px: float = 16.0
     batch_size: int = 4
+    upscale: UpscaleSettings = field(default_factory=UpscaleSettings)
 
     def __post_init__(self) -> None:
         if self.on_no_face not in ("keep", "whole", "stop"):
@@ -64,10 +67,14 @@ def restore_portrait(
     *,
     parser: FaceParser | None = None,
     mesh: FaceMesh | None = None,
+    upscaler: PictureUpscaler | None = None,
     progress: Progress = _NO_PROGRESS,
     in_place: bool = False,
 ) -> PortraitResult:
     """Restore every face of a photo and blend it back.
+
+    With an upscaler the result is that many times larger: faces are found in and cut from the photo enlarged by plain
+    interpolation, and what the upscaler makes of the photo is only their background.
 
     Args:
         pixels: (3, H, W) photo, sRGB in [0, 1].
@@ -76,31 +83,41 @@ def restore_portrait(
         settings: how; the default gives a good portrait.
         parser: face parsing for the masks, if its weights are present.
         mesh: face mesh for the masks; the embedded one if None.
-        progress: advances by one per face.
+        upscaler: enlarges the background; the size stays if None.
+        progress: advances by one per face, and before that, with an upscaler, by the photo's pixels.
         in_place: write the faces into `pixels` itself, which the caller gives away; of a large photo this saves a copy.
 
     Raises:
         ShapeError: if `pixels` is not (3, H, W).
         NoFaceError: if there is no face and `settings.on_no_face` is "stop".
-        ModelMemoryError: if not even one face fits into memory.
+        ModelMemoryError: if not even one face, or the smallest tile of the background, fits into memory.
+
+    Source: the pairing with an upscaler is GPEN's published code (`face_enhancement.py`).
     """
     require_image(pixels)
     settings = settings or PortraitSettings()
     models = shared_manager()
     detector, restorer = detector or models.detector(), restorer or models.restorer()
+    photo, background, smallest = pixels, pixels, settings.smallest_face_px
+    if upscaler is not None:
+        with models.in_use(upscaler):
+            background = upscale_photo(pixels, upscaler, settings.upscale, progress=progress)
+        pixels, smallest = enlarge(pixels[None], upscaler.scale)[0], smallest * upscaler.scale
+        in_place = True  # nobody else has this background
     with models.in_use(detector, restorer):
         faces = detect_faces(pixels[None], detector, settings.detect)[0]
         if not faces:
-            return _without_faces(pixels, restorer, settings, progress, in_place)
-        wanted = [face for face in faces if face.box.size >= settings.smallest_face_px]
+            return _without_faces(photo, background, restorer, settings, progress, in_place)
+        wanted = [face for face in faces if face.box.size >= smallest]
         progress.start(len(wanted), "Restoring faces")
         crops = [align_face(pixels, face, restorer.size, restorer.template) for face in wanted]
         restored = restore_faces(crops, restorer, batch_size=settings.batch_size, progress=progress)
     mesh = mesh or load_face_mesh()
     masks = [face_mask(crop, pixels, parser=parser, mesh=mesh, area=settings.mask_area) for crop in restored]
-    result, shown = paste_faces(pixels, restored, [mask.pixels for mask in masks], settings.paste, in_place=in_place)
+    soft = [mask.pixels for mask in masks]
+    result, shown = paste_faces(photo, restored, soft, settings.paste, background=background, in_place=in_place)
     sources = {id(face): mask.source for face, mask in zip(wanted, masks, strict=True)}
-    return PortraitResult(result, shown, report_faces(faces, sources, settings.smallest_face_px))
+    return PortraitResult(result, shown, report_faces(faces, sources, smallest))
 
 
 def report_faces(
@@ -142,19 +159,26 @@ def whole_picture_crop(pixels: torch.Tensor, restorer: Restorer, image_index: in
 
 
 def _without_faces(
-    pixels: torch.Tensor, restorer: Restorer, settings: PortraitSettings, progress: Progress, in_place: bool
+    photo: torch.Tensor,
+    background: torch.Tensor,
+    restorer: Restorer,
+    settings: PortraitSettings,
+    progress: Progress,
+    in_place: bool,
 ) -> PortraitResult:
     if settings.on_no_face == "stop":
         raise NoFaceError(
-            f"expected at least one face, found none in a picture of {pixels.shape[2]}x{pixels.shape[1]} pixels; "
+            f"expected at least one face, found none in a picture of {photo.shape[2]}x{photo.shape[1]} pixels; "
             "choose a photo with a visible face, lower the detector's score threshold, or let such photos pass"
         )
     if settings.on_no_face == "keep":
-        result, shown = pixels if in_place else pixels.clone(), torch.zeros(pixels.shape[1:])
-        return PortraitResult(result, shown, (), "No face found: the photo is unchanged.")
+        became = "unchanged" if background is photo else "only enlarged"
+        result, nothing = background if in_place else background.clone(), torch.zeros(background.shape[1:])
+        return PortraitResult(result, nothing, (), f"No face found: the photo is {became}.")
     progress.start(1, "Restoring the whole picture")
-    crop = whole_picture_crop(pixels, restorer)
+    crop = whole_picture_crop(enlarge(photo[None], times_larger(photo, background))[0], restorer)
     restored = restore_faces([crop], restorer, batch_size=1, progress=progress)
-    result, shown = paste_faces(pixels, restored, [torch.ones(crop.size, crop.size)], settings.paste, in_place=in_place)
+    whole = [torch.ones(crop.size, crop.size)]
+    result, shown = paste_faces(photo, restored, whole, settings.paste, background=background, in_place=in_place)
     report = FaceReport(0, crop.face.box, 0.0, crop.face.box.size, "restored", mask_source="picture")
     return PortraitResult(result, shown, (report,), "No face found: the whole picture was taken for one face.")

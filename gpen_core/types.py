@@ -131,7 +131,8 @@ class PortraitResult:
     """A photo with its faces restored.
 
     Attributes:
-        pixels: (3, H, W), sRGB in [0, 1]; bit-identical to the input wherever `mask` is 0.
+        pixels: (3, H, W), sRGB in [0, 1]; wherever `mask` is 0 bit-identical to the input, or to what an upscaler made
+            of it.
         mask: (H, W) in [0, 1]; how much of each pixel comes from the restorer.
         faces: one report per detected face, largest face first.
         note: what a user should know about the run, e.g. that no face was found; empty if nothing.

@@ -16,6 +16,7 @@ from .restore import RestoreFaces
 from .sample import SamplePortrait
 from .select import SelectFaces
 from .tone import SkinTone
+from .upscale import UpscaleBackground
 
 
 class GpenPortrait(ComfyExtension):
@@ -31,6 +32,7 @@ class GpenPortrait(ComfyExtension):
             SelectFaces,
             RestoreFaces,
             PasteFaces,
+            UpscaleBackground,
             SkinTone,
             PrintUpscale,
             SavePrint,

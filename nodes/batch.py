@@ -80,6 +80,7 @@ class RestoreFolder(io.ComfyNode):
                 sockets.parser_menu(),
                 sockets.smallest_face_input(),
                 sockets.batch_size_input(),
+                sockets.upscaler_menu(),
             ],
             outputs=[
                 io.String.Output("report", tooltip="How the run went."),
@@ -115,6 +116,7 @@ class RestoreFolder(io.ComfyNode):
         parser: str,
         smallest_face_px: int,
         faces_at_once: int,
+        upscaler: str = sockets.SAME_SIZE,
     ) -> io.NodeOutput:
         """Restore the photos."""
         spec = FolderSpec(
@@ -134,6 +136,7 @@ class RestoreFolder(io.ComfyNode):
         )
         finder, restorer = sockets.hosted_detector(detector), sockets.hosted_restorer(model)
         with (
+            sockets.upscaler_on_device(upscaler) as enlarger,
             sockets.parser_on_device(parser) as face_parser,
             host.on_device(finder, restorer, activation_bytes=sockets.activation_bytes(restorer.model, faces_at_once)),
         ):
@@ -143,6 +146,7 @@ class RestoreFolder(io.ComfyNode):
                 restorer.model,
                 settings,
                 parser=face_parser,
+                upscaler=enlarger,
                 gate=CheckGate(detector=finder.model) if check_first else None,
                 progress=host.NodeProgress(),
             )

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ..gpen_core.errors import ShapeError
 from ..gpen_core.types import Face
+from ..gpen_core.upscale import enlarge
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +80,11 @@ def to_image(pixels: Sequence[torch.Tensor] | torch.Tensor, alpha: torch.Tensor 
     if alpha is not None:
         planes = torch.cat((planes, alpha[:, None].to(planes)), dim=1)
     return planes.float().permute(0, 2, 3, 1).contiguous()
+
+
+def enlarged_alpha(frames: Frames, scale: int) -> torch.Tensor | None:
+    """Give the alpha (B, H * scale, W * scale) that goes with enlarged pictures; None if there is none."""
+    return None if frames.alpha is None else enlarge(frames.alpha[:, None], scale)[:, 0]
 
 
 def from_mask(mask: torch.Tensor, count: int, size: tuple[int, int]) -> torch.Tensor:

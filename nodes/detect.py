@@ -90,6 +90,9 @@ class DetectAlignFaces(io.ComfyNode):
             if not faces and choice == "whole":
                 crops.append(whole_picture_crop(pixels, model, index))
         faces_out = sockets.FaceSet(
-            tuple(tuple(faces) for faces in found), tuple(crops), whole if choice == "whole" else frozenset()
+            tuple(tuple(faces) for faces in found),
+            (frames.pixels.shape[2], frames.pixels.shape[3]),
+            tuple(crops),
+            whole if choice == "whole" else frozenset(),
         )
         return io.NodeOutput(faces_out, sockets.crop_images(faces_out), convert.to_boxes(found), len(crops))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import comfy.model_management as management
 import comfy.model_patcher
@@ -15,7 +15,7 @@ import torch
 from comfy.cli_args import args
 from comfy.patcher_extension import CallbacksMP
 
-from ..gpen_core.errors import WeightsNotFoundError
+from ..gpen_core.errors import SettingsError, WeightsNotFoundError
 from ..gpen_core.models.catalog import Role
 from ..gpen_core.models.content import FileIdentity
 from ..gpen_core.models.manager import shared_manager
@@ -29,6 +29,7 @@ FOLDERS: dict[Role, tuple[str, ...]] = {
     "restorer": ("gpen", "facerestore_models"),
     "detector": ("facedetection",),
     "parser": ("facedetection", "face_parsing"),
+    "upscaler": ("upscale_models",),
 }
 """Model folders of ComfyUI that are looked into, by what the weights are for."""
 
@@ -37,6 +38,7 @@ _EXTENSIONS = (".safetensors", ".pth", ".pt", ".ckpt")
 _PROFILE_EXTENSIONS = (".icc", ".icm")
 _PREVIEW_PX = 512
 _STEPS = 1000
+_GIVEN_UPSCALER_BYTES = 256 * 256 * 3 * 4 * 384  # of a tile, per factor: the estimate of ComfyUI's own upscale node
 
 
 class Model(Protocol):
@@ -85,12 +87,12 @@ def _register(name: str, endings: tuple[str, ...]) -> None:
 def weight_files(role: Role) -> dict[str, Path]:
     """Find weights: name in the menu -> path; the first folder that has a name wins.
 
-    ComfyUI's model folders are listed as they are; of the other places the core knows, such as ModelScope's cache, only
-    files whose content is of that role.
+    The role's model folders of ComfyUI are listed as they are; of the folder that weights are fetched into and of the
+    other places the core knows, such as ModelScope's cache, only files whose content is of that role.
     """
     return _files(FOLDERS[role], _EXTENSIONS) | {
         f"{found.path.parent.name}/{found.path.name}": found.path
-        for found in find_files(_other_places())
+        for found in find_files(_other_places(role))
         if any(card.role == role for card in found.cards)
     }
 
@@ -112,8 +114,9 @@ def weight_file(role: Role, name: str) -> Path:
 
 def restorer_places() -> list[Path]:
     """Give every folder in which a file of the catalogue may be."""
-    names = FOLDERS["restorer"]
-    return search_folders(Path(folder) for name in names for folder in folder_paths.get_folder_paths(name))
+    return search_folders(
+        Path(folder) for name in FOLDERS["restorer"] for folder in folder_paths.get_folder_paths(name)
+    )
 
 
 def fetch_folder() -> Path:
@@ -121,15 +124,32 @@ def fetch_folder() -> Path:
     return Path(folder_paths.get_folder_paths("gpen")[0])
 
 
-def _other_places() -> list[Path]:
-    names = {name for names in FOLDERS.values() for name in names}
-    listed = {Path(folder).resolve() for name in names for folder in folder_paths.get_folder_paths(name)}
-    return [folder for folder in search_folders() if folder not in {*listed, EMBEDDED_FOLDER.resolve()}]
+def _other_places(role: Role) -> list[Path]:
+    fetched = _folders("gpen")
+    listed = _folders(*(name for names in FOLDERS.values() for name in names)) - fetched
+    left_out = {*listed, *_folders(*FOLDERS[role]), EMBEDDED_FOLDER.resolve()}
+    return [folder for folder in search_folders(sorted(fetched)) if folder not in left_out]
+
+
+def _folders(*names: str) -> set[Path]:
+    return {Path(folder).resolve() for name in names for folder in folder_paths.get_folder_paths(name)}
 
 
 def profile_files() -> dict[str, Path]:
     """Find the colour profiles of presses and printers in models/icc_profiles: name in the menu -> path."""
     return _files((PROFILE_FOLDER,), _PROFILE_EXTENSIONS)
+
+
+def profile_file(name: str) -> Path:
+    """Find the colour profile behind a menu entry; what is not in the menu is never opened.
+
+    Raises:
+        SettingsError: if there is no such entry, e.g. because the file is gone.
+    """
+    files = profile_files()
+    if name not in files:
+        raise SettingsError(f"there is no colour profile {name!r} in models/{PROFILE_FOLDER}; choose another one")
+    return files[name]
 
 
 def _files(folders: tuple[str, ...], endings: tuple[str, ...]) -> dict[str, Path]:
@@ -143,8 +163,15 @@ def _files(folders: tuple[str, ...], endings: tuple[str, ...]) -> dict[str, Path
 
 
 def photo_folder(name: str) -> Path:
-    """Find a folder of photos: an absolute path, or a name inside ComfyUI's input folder."""
-    return Path(folder_paths.get_input_directory()) / Path(name).expanduser()
+    """Find a folder of photos: an absolute path, one that begins with "~", or a name inside ComfyUI's input folder.
+
+    Raises:
+        SettingsError: if it begins with the name of a user who does not exist.
+    """
+    try:
+        return Path(folder_paths.get_input_directory()) / Path(name).expanduser()
+    except RuntimeError as error:
+        raise SettingsError(f"{name!r} is no folder: {error}") from error
 
 
 def output_folder(name: str) -> Path:
@@ -155,9 +182,11 @@ def output_folder(name: str) -> Path:
 def next_output_path(prefix: str, suffix: str, height: int, width: int) -> Path:
     """Name a new file in ComfyUI's output folder as its own Save Image does: prefix_00001_.png and so on.
 
-    ComfyUI refuses prefixes that lead out of the folder, and fills in %date% and the like.
+    ComfyUI fills in %date% and the like, and refuses prefixes that lead out of the folder; names that Windows reserves
+    are refused here.
     """
     output = folder_paths.get_output_directory()
+    safe_output_path(Path(output), prefix)
     folder, name, counter, *_ = folder_paths.get_save_image_path(prefix, output, width, height)
     path = Path(folder)
     # ComfyUI counts the pictures of every kind, but only those whose names it can read; never take a name twice.
@@ -205,6 +234,45 @@ def hosted(
 
     shared = shared_manager().get(f"{role} in ComfyUI", load_hosted, path, device=compute, dtype=dtype)
     return replace(shared, stays=stays)  # one network, whatever each node wants of it after the run
+
+
+@dataclass(frozen=True, eq=False)
+class GivenUpscaler:
+    """A network of ComfyUI's own node Load Upscale Model, as the core calls upscalers.
+
+    Attributes:
+        model: what came over the socket UPSCALE_MODEL; on `device` already.
+        device: where it computes.
+    """
+
+    model: Any
+    device: torch.device
+
+    @property
+    def scale(self) -> int:
+        """How many times larger the result is."""
+        return int(self.model.scale)
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Turn (1, 3, H, W) sRGB in [0, 1] into (1, 3, H * scale, W * scale), float32, on the same device."""
+        with torch.no_grad():
+            return self.model(pixels.float().to(self.device)).float().clamp(0, 1).to(pixels.device)
+
+
+@contextmanager
+def given_upscaler(model: Any) -> Iterator[GivenUpscaler]:  # noqa: ANN401 (ComfyUI's own type)
+    """Have a network of ComfyUI's own on the compute device inside the block; afterwards it leaves, as ComfyUI has it.
+
+    ComfyUI makes room by evicting others.
+    """
+    device = management.get_torch_device()
+    management.free_memory(management.module_size(model.model) + _GIVEN_UPSCALER_BYTES * int(model.scale), device)
+    model.to(device)
+    try:
+        yield GivenUpscaler(model, device)
+    finally:
+        model.to("cpu")
+        management.soft_empty_cache()
 
 
 def fingerprint(*paths: Path | None) -> str:

@@ -3,12 +3,14 @@
 import torch
 from comfy_api.latest import io
 
+from ..gpen_core.align import enlarged_crop
 from ..gpen_core.errors import ShapeError
 from ..gpen_core.masks import FaceMask, MaskArea, face_mask
 from ..gpen_core.models.facemesh import FaceMesh, load_face_mesh
 from ..gpen_core.models.faceparsing import FaceParser
-from ..gpen_core.paste import PasteSettings, paste_faces
+from ..gpen_core.paste import PasteSettings, paste_faces, times_larger
 from ..gpen_core.types import FaceCrop
+from ..gpen_core.upscale import enlarge
 from . import convert, host, sockets
 from .report import describe_pasted
 
@@ -45,6 +47,15 @@ class PasteFaces(io.ComfyNode):
                     ),
                     **sockets.ADVANCED,
                 ),
+                io.Image.Input(
+                    "background",
+                    optional=True,
+                    tooltip=(
+                        "A larger picture of the same view to paste onto, from Upscale Background or any other "
+                        "upscaler: a whole number of times the size of the image. Without it, faces are pasted onto "
+                        "the image itself."
+                    ),
+                ),
             ],
             outputs=[
                 io.Image.Output("restored", display_name="image", tooltip="The photo with its faces restored."),
@@ -69,14 +80,12 @@ class PasteFaces(io.ComfyNode):
         parser: str,
         keep_detail: float,
         soften_below_px: int,
+        background: torch.Tensor | None = None,
     ) -> io.NodeOutput:
         """Make the masks and blend."""
         frames = convert.from_image(image)
-        if len(frames.pixels) != len(faces.found):
-            raise ShapeError(
-                f"expected the batch of {len(faces.found)} pictures that the faces were cut from, "
-                f"got {len(frames.pixels)}"
-            )
+        onto = frames if background is None else convert.from_image(background)
+        scale = _scale(frames, onto, faces)
         settings = PasteSettings(strength, keep_detail, soften_below_px)
         progress = host.NodeProgress()
         progress.start(len(frames.pixels), "Pasting faces")
@@ -84,18 +93,39 @@ class PasteFaces(io.ComfyNode):
         pasted, masks, texts = [], [], []
         with sockets.parser_on_device(parser) as face_parser:
             for index, pixels in enumerate(frames.pixels):
-                crops = sockets.faces_of(faces.crops, index)
-                soft = [_mask(crop, pixels, faces, face_parser, mesh, sockets.AREAS[area]) for crop in crops]
-                result, shown = paste_faces(pixels, crops, [mask.pixels for mask in soft], settings)
+                crops = [enlarged_crop(crop, scale) for crop in sockets.faces_of(faces.crops, index)]
+                view = enlarge(pixels[None], times_larger(pixels, onto.pixels[index]))[0]
+                soft = [_mask(crop, view, faces, face_parser, mesh, sockets.AREAS[area]) for crop in crops]
+                result, shown = paste_faces(
+                    pixels, crops, [mask.pixels for mask in soft], settings, background=onto.pixels[index]
+                )
                 pasted.append(result)
                 masks.append(shown)
                 texts.append(describe_pasted(faces.found[index], crops, index + 1))
                 progress.advance()
         return io.NodeOutput(
-            host.to_output(convert.to_image(pasted, frames.alpha)),
+            host.to_output(convert.to_image(pasted, onto.alpha)),
             host.to_output(convert.to_mask(masks)),
             "\n".join(texts),
         )
+
+
+def _scale(frames: convert.Frames, onto: convert.Frames, faces: sockets.FaceSet) -> int:
+    """Tell how many times larger the result is than the pictures the faces were cut from."""
+    counts = (len(faces.found), len(frames.pixels), len(onto.pixels))
+    if len(set(counts)) > 1:
+        raise ShapeError(
+            f"expected the batch of {counts[0]} pictures that the faces were cut from, got {counts[1]}, to be pasted "
+            f"onto {counts[2]}"
+        )
+    size, cut_from = tuple(onto.pixels.shape[2:]), faces.size
+    scale = size[1] // cut_from[1]
+    if size != (cut_from[0] * scale, cut_from[1] * scale):
+        raise ShapeError(
+            f"the faces were cut from pictures of {cut_from[1]}x{cut_from[0]} pixels and cannot be pasted onto "
+            f"{size[1]}x{size[0]}: expected the same size or a whole number of times larger"
+        )
+    return scale
 
 
 def _mask(

@@ -37,6 +37,7 @@ class RestorePortrait(io.ComfyNode):
                 sockets.min_score_input(),
                 sockets.smallest_face_input(),
                 sockets.batch_size_input(),
+                sockets.upscaler_menu(),
             ],
             outputs=[
                 io.Image.Output("restored", display_name="image", tooltip="The photo with its faces restored."),
@@ -50,10 +51,15 @@ class RestorePortrait(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, model: str, detector: str, parser: str, **_: object) -> object:
+    def fingerprint_inputs(
+        cls, model: str, detector: str, parser: str, upscaler: str = sockets.SAME_SIZE, **_: object
+    ) -> object:
         """Run again when a weights file was exchanged under its name."""
         return host.fingerprint(
-            sockets.restorer_path(model), sockets.detector_path(detector), sockets.parser_path(parser)
+            sockets.restorer_path(model),
+            sockets.detector_path(detector),
+            sockets.parser_path(parser),
+            sockets.upscaler_path(upscaler),
         )
 
     @classmethod
@@ -70,6 +76,7 @@ class RestorePortrait(io.ComfyNode):
         min_score: float,
         smallest_face_px: int,
         faces_at_once: int,
+        upscaler: str = sockets.SAME_SIZE,
     ) -> io.NodeOutput:
         """Restore each picture of the batch."""
         frames = convert.from_image(image)
@@ -83,6 +90,7 @@ class RestorePortrait(io.ComfyNode):
         )
         finder, restorer = sockets.hosted_detector(detector), sockets.hosted_restorer(model)
         with (
+            sockets.upscaler_on_device(upscaler) as enlarger,
             sockets.parser_on_device(parser) as face_parser,
             host.on_device(finder, restorer, activation_bytes=sockets.activation_bytes(restorer.model, faces_at_once)),
         ):
@@ -93,12 +101,14 @@ class RestorePortrait(io.ComfyNode):
                     restorer.model,
                     settings,
                     parser=face_parser,
+                    upscaler=enlarger,
                     progress=host.NodeProgress(index, len(frames.pixels)),
                 )
                 for index, pixels in enumerate(frames.pixels)
             ]
+        alpha = convert.enlarged_alpha(frames, enlarger.scale if enlarger else 1)
         return io.NodeOutput(
-            host.to_output(convert.to_image([result.pixels for result in results], frames.alpha)),
+            host.to_output(convert.to_image([result.pixels for result in results], alpha)),
             host.to_output(convert.to_mask([result.mask for result in results])),
             sum(result.restored for result in results),
             describe_run(results, restorer.model),

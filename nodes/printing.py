@@ -168,7 +168,7 @@ class SavePrint(io.ComfyNode):
     ) -> io.NodeOutput:
         """Write each sheet."""
         suffix, bits = _FORMATS[format], 16 if format.endswith("16 bit") else 8
-        press = None if profile == _SRGB else host.profile_files()[profile]
+        press = None if profile == _SRGB else host.profile_file(profile)
         paths: list[Path] = []
         for sheet in sheets:
             path = host.next_output_path(filename_prefix, suffix, sheet.pixels.shape[1], sheet.pixels.shape[2])

@@ -13,14 +13,15 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..gpen_core.detect import detect_faces
 from ..gpen_core.masks import MaskArea
-from ..gpen_core.models.descriptor import Restorer
+from ..gpen_core.models.descriptor import Restorer, Upscaler
 from ..gpen_core.models.faceparsing import FaceParser, load_face_parser
 from ..gpen_core.models.load import EMBEDDED_RESTORER as RESTORER_FILE
-from ..gpen_core.models.load import load_restorer
+from ..gpen_core.models.load import load_restorer, load_upscaler
 from ..gpen_core.models.retinaface import FaceDetector, load_detector
 from ..gpen_core.models.retinaface.load import EMBEDDED as DETECTOR_FILE
 from ..gpen_core.pipeline import NoFaceChoice
 from ..gpen_core.types import Face, FaceCrop
+from ..gpen_core.upscale import UpscaleSettings
 from . import convert, host
 
 CATEGORY = "GPEN Portrait"
@@ -34,6 +35,7 @@ BoxesSocket = io.Custom("BOUNDING_BOX")
 EMBEDDED_RESTORER = "GPEN small 256 (embedded)"
 EMBEDDED_DETECTOR = "RetinaFace MobileNet (embedded)"
 FACE_MESH = "face mesh (embedded)"
+SAME_SIZE = "none (keep the size)"
 
 NO_FACE: dict[str, NoFaceChoice] = {
     "pass the photo on": "keep",
@@ -57,11 +59,13 @@ class FaceSet:
 
     Attributes:
         found: every detected face of each picture, largest first.
+        size: (height, width) of the pictures.
         crops: those that are worked on, cut out and upright; their `image_index` says which picture they belong to.
         whole: pictures in which no face was found and which stand as a face themselves.
     """
 
     found: tuple[tuple[Face, ...], ...]
+    size: tuple[int, int]
     crops: tuple[FaceCrop, ...]
     whole: frozenset[int] = frozenset()
 
@@ -109,6 +113,21 @@ def parser_menu() -> io.Combo.Input:
             "What draws the edge of the restored part: the embedded face mesh, or a face parsing network "
             "(parsing_parsenet.pth or parsing_bisenet.pth in models/facedetection), which follows hair and hats."
         ),
+        **ADVANCED,
+    )
+
+
+def upscaler_menu() -> io.Combo.Input:
+    """Make the menu of what enlarges the background: nothing first, then the files of models/upscale_models."""
+    return io.Combo.Input(
+        "upscaler",
+        options=[SAME_SIZE, *host.weight_files("upscaler")],
+        default=SAME_SIZE,
+        tooltip=(
+            "Enlarges the picture, as many times as the network does, around the restored faces: an ESRGAN file such "
+            "as RealESRGAN_x2plus.pth in models/upscale_models. The faces themselves come from the restorer."
+        ),
+        optional=True,
         **ADVANCED,
     )
 
@@ -220,6 +239,23 @@ def parser_path(name: str) -> Path | None:
     return None if name == FACE_MESH else host.weight_file("parser", name)
 
 
+def upscaler_path(name: str) -> Path | None:
+    """Find the file behind a name of the upscaler menu; None for none."""
+    return None if name == SAME_SIZE else host.weight_file("upscaler", name)
+
+
+@contextmanager
+def upscaler_on_device(name: str) -> Iterator[Upscaler | None]:
+    """Give the upscaler of a menu entry, ready to run inside the block; None for none."""
+    path = upscaler_path(name)
+    if path is None:
+        yield None
+        return
+    upscaler = host.hosted("upscaler", load_upscaler, path)
+    with host.on_device(upscaler, activation_bytes=tile_bytes(upscaler.model)):
+        yield upscaler.model
+
+
 @contextmanager
 def parser_on_device(name: str) -> Iterator[FaceParser | None]:
     """Give the face parser of a menu entry, ready to run inside the block; None for the embedded face mesh."""
@@ -248,6 +284,12 @@ def activation_bytes(restorer: Restorer, faces: int) -> int:
     The widest maps are those of full size: about a dozen of them live at once, with the encoder's features.
     """
     return 12 * faces * restorer.size**2 * restorer.spec.channels[-1] * restorer.dtype.itemsize
+
+
+def tile_bytes(upscaler: Upscaler) -> int:
+    """Estimate the working memory of an upscaler beside its weights: about four maps of a tile's enlarged size."""
+    side = UpscaleSettings().tile_px * upscaler.scale
+    return 4 * side**2 * upscaler.spec.width * upscaler.dtype.itemsize
 
 
 def find_faces(images: torch.Tensor) -> list[list[Face]]:

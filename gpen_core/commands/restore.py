@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where to write; default: beside the input, named …_restored",
     )
     shell.add_model_options(parser)
+    add("--upscaler", metavar="FILE|NAME", help=_UPSCALER_HELP)
     add("--strength", type=float, default=1.0, metavar="0…1", help="share of the restored face (default %(default)s)")
     add("--area", choices=("head", "face"), default="head", help=_AREA_HELP)
     add("--no-face", choices=("keep", "whole", "stop"), default="keep", help=_NO_FACE_HELP)
@@ -58,6 +59,10 @@ _FORMATS = ("same", "png", "jpg", "tif", "webp")
 _PATTERN_HELP = "name of a result without its ending, of {name}, {ext} and {model} (default %(default)s)"
 _FORMAT_HELP = "of the results; same: the photo's own where it can be written, else png (default %(default)s)"
 _AREA_HELP = "what is blended in without face parsing: the head with its hair, or the face alone (default %(default)s)"
+_UPSCALER_HELP = (
+    "ESRGAN weights, e.g. RealESRGAN_x2plus: the result is as many times larger, the faces restored on a background "
+    "that this network enlarges; default: the size stays"
+)
 _NO_FACE_HELP = 'a photo without a face: "keep" it unchanged, take the "whole" picture for a face, or "stop"'
 
 
@@ -103,6 +108,7 @@ def _run_folder(arguments: argparse.Namespace) -> int:
             restorer,
             _settings(arguments),
             parser=shell.chosen_parser(arguments),
+            upscaler=shell.chosen_upscaler(arguments),
             gate=gate,
             progress=progress,
         )
@@ -124,6 +130,7 @@ def _restore_file(source: Path, output: Path, sheet: Path | None, arguments: arg
             restorer,
             _settings(arguments),
             parser=shell.chosen_parser(arguments),
+            upscaler=shell.chosen_upscaler(arguments),
             progress=progress,
             in_place=sheet is None,  # a sheet shows the photo as it was
         )

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from ..errors import SettingsError
 
 if TYPE_CHECKING:
-    from ..models.descriptor import Restorer
+    from ..models.descriptor import Restorer, Upscaler
     from ..models.faceparsing import FaceParser
     from ..models.retinaface import FaceDetector
 
@@ -102,6 +102,18 @@ def chosen_parser(arguments: argparse.Namespace) -> "FaceParser | None":
     if arguments.parser is None:
         return None
     from ..models.faceparsing import load_face_parser
+    from ..models.manager import shared_manager
     from ..models.places import resolve_source
 
-    return load_face_parser(resolve_source(arguments.parser), device=pick_device(arguments.device))
+    device, path = pick_device(arguments.device), resolve_source(arguments.parser)
+    return shared_manager().get("parser", load_face_parser, path, device=device).to(device)
+
+
+def chosen_upscaler(arguments: argparse.Namespace) -> "Upscaler | None":
+    """Load what --upscaler names; None without it."""
+    if arguments.upscaler is None:
+        return None
+    from ..models.manager import shared_manager
+
+    device = pick_device(arguments.device)
+    return shared_manager().upscaler(arguments.upscaler, device=device).to(device)

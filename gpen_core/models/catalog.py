@@ -56,6 +56,7 @@ class WeightsCard:
         about_bytes: length to within a few per cent; None if unknown.
         picture_size: side of the network's square picture in pixels; None where any size is taken.
         template: the face template crops must be aligned to; None where crops are not used.
+        scale: how many times an upscaler enlarges; None for other networks.
     """
 
     file_name: str
@@ -70,6 +71,7 @@ class WeightsCard:
     about_bytes: int | None = None
     picture_size: int | None = None
     template: TemplateName | None = None
+    scale: int | None = None
 
     @property
     def name(self) -> str:
@@ -118,6 +120,7 @@ def _realesrnet(scale: int) -> WeightsCard:
         licence=_GPEN_TERMS,
         paper=_REAL_ESRGAN_PAPER,
         about_bytes=38_400_000,
+        scale=scale,
     )
 
 
@@ -244,6 +247,7 @@ _OTHER_CARDS = (
         paper=_REAL_ESRGAN_PAPER,
         sha256="49fafd45f8fd7aa8d31ab2a22d14d91b536c34494a5cfe31eb5d89c2fa266abb",
         size_bytes=67_061_725,
+        scale=2,
     ),
     *(_realesrnet(scale) for scale in (1, 2, 4)),
 )

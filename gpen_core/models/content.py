@@ -9,10 +9,10 @@ from pathlib import Path
 from torch import Tensor
 
 from .catalog import CATALOG, WeightsCard, card_by_hash
-from .registry import find_architecture
+from .registry import RESTORERS, UPSCALERS, find_architecture
 from .state_dict import read_layout, read_metadata
 
-# Keys by which the networks are told that have no loader in the registry. First match wins: CodeFormer before
+# Keys by which networks are told that are not in the registry, or not whole. First match wins: CodeFormer before
 # RestoreFormer, which has the same code book.
 _MARKS: tuple[tuple[str, str], ...] = (
     ("ClassHead.0.conv1x1.weight", "RetinaFace"),
@@ -61,6 +61,7 @@ class WeightsContent:
     Attributes:
         architecture: the family of networks, as in `WeightsCard.architecture`; "" if it is none this pack knows.
         picture_size: side of the network's square picture; None where the weights do not fix it.
+        scale: how many times an upscaler enlarges; None for other networks.
         task: what the file's own record says it was trained for; "" if it has no record.
         card: the name of the card it was made from, by its own record; "" if it has no record.
         key_count: number of tensors.
@@ -68,6 +69,7 @@ class WeightsContent:
 
     architecture: str
     picture_size: int | None
+    scale: int | None
     task: str
     card: str
     key_count: int
@@ -75,6 +77,7 @@ class WeightsContent:
     def __str__(self) -> str:
         words = [self.architecture or "an unknown network"]
         words += [str(self.picture_size)] if self.picture_size else []
+        words += [f"x{self.scale}"] if self.scale else []
         words += [f"for {self.task}"] if self.task else []
         return f"{' '.join(words)} ({self.key_count} tensors)"
 
@@ -95,10 +98,12 @@ def read_content(path: Path) -> WeightsContent:
 def _content(identity: FileIdentity) -> WeightsContent:
     layout = read_layout(identity.path)
     record = read_metadata(identity.path)
-    architecture = find_architecture(layout)
+    restorer, upscaler = find_architecture(layout, RESTORERS), find_architecture(layout, UPSCALERS)
+    family = restorer or upscaler
     return WeightsContent(
-        architecture=_marked(layout) if architecture is None else architecture.name,
-        picture_size=None if architecture is None else architecture.read_spec(layout).size,
+        architecture=_marked(layout) if family is None else family.name,
+        picture_size=None if restorer is None else restorer.read_spec(layout).size,
+        scale=None if upscaler is None else upscaler.read_spec(layout).scale,
         task=record.get("task", ""),
         card=record.get("card", ""),
         key_count=len(layout),
@@ -115,6 +120,8 @@ def mismatch(card: WeightsCard, content: WeightsContent) -> str:
         return f"it holds {content}, expected {card.architecture}"
     if None not in (content.picture_size, card.picture_size) and content.picture_size != card.picture_size:
         return f"it holds {content}, expected size {card.picture_size}"
+    if content.scale != card.scale:
+        return f"it holds {content}, expected one that enlarges {card.scale} times"
     if content.task and content.task != card.task:
         return f"it holds {content}, expected one for {card.task}"
     return ""

@@ -25,8 +25,8 @@ import torch
 
 from ..memory import empty_caches, return_free_memory
 from .content import FileIdentity
-from .descriptor import Restorer
-from .load import EMBEDDED_RESTORER, load_restorer
+from .descriptor import Restorer, Upscaler
+from .load import EMBEDDED_RESTORER, load_restorer, load_upscaler
 from .places import resolve_source
 from .retinaface import FaceDetector, load_detector
 from .retinaface.load import EMBEDDED as EMBEDDED_DETECTOR
@@ -136,6 +136,25 @@ class ModelManager:
         path = EMBEDDED_DETECTOR if source is None else resolve_source(source)
         return self.get("detector", load_detector, path, device=device, dtype=dtype)
 
+    def upscaler(
+        self,
+        source: str | Path,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Upscaler:
+        """Give an upscaler; it is on the CPU until `in_use` brings it to its device.
+
+        Args:
+            source: a path or a name of the catalogue.
+            device: where it runs.
+            dtype: what it computes in.
+
+        Raises:
+            WeightsNotFoundError, UnsupportedWeightsError, MissingPackageError: as `load_upscaler` does.
+        """
+        return self.get("upscaler", load_upscaler, resolve_source(source), device=device, dtype=dtype)
+
     def get(
         self,
         role: str,
@@ -170,7 +189,7 @@ class ModelManager:
         return model
 
     @contextmanager
-    def in_use(self, *models: Restorer | FaceDetector) -> Iterator[None]:
+    def in_use(self, *models: object) -> Iterator[None]:
         """Have models on their devices inside the block; afterwards, the policy is applied to those nobody uses.
 
         Blocks may be nested, and may run in several threads at once. Models that did not come from this manager are
@@ -221,7 +240,7 @@ class ModelManager:
             self._slots.popitem(last=False)
 
     @contextmanager
-    def _one_in_use(self, model: Restorer | FaceDetector) -> Iterator[None]:
+    def _one_in_use(self, model: object) -> Iterator[None]:
         with self._lock:
             residence = self._residences.get(model)
         if residence is None:
@@ -239,7 +258,7 @@ class ModelManager:
                 if not residence.users:
                     self._leave(model, residence)
 
-    def _leave(self, model: Restorer | FaceDetector, residence: _Residence) -> None:
+    def _leave(self, model: object, residence: _Residence) -> None:
         if self.policy == "drop":
             with self._lock:
                 for key in [key for key, slot in self._slots.items() if slot.model is model]:

@@ -104,7 +104,7 @@ def resolve_source(source: str | Path, extra: Iterable[Path] = ()) -> Path:
     Raises:
         WeightsNotFoundError: if there is no such file; the text says where it was looked for and how to fetch it.
     """
-    path = Path(source).expanduser()
+    path = _expanded(source)
     if path.is_file():
         return path
     if _is_path(str(source)):
@@ -120,6 +120,13 @@ def resolve_source(source: str | Path, extra: Iterable[Path] = ()) -> Path:
     return found
 
 
+def _expanded(path: str | Path) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # "~name" of a user who does not exist: an ordinary name
+        return Path(path)
+
+
 def _is_path(source: str) -> bool:
     if "/" in source or "\\" in source:
         return True
@@ -132,7 +139,7 @@ def _may_be_weights(path: Path) -> bool:
 
 def _named_folders() -> list[Path]:
     folders = os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep)
-    return [Path(folder).expanduser() for folder in folders if folder.strip()]
+    return [_expanded(folder) for folder in folders if folder.strip()]
 
 
 def _comfyui_folders() -> list[Path]:
@@ -144,7 +151,7 @@ def _comfyui_folders() -> list[Path]:
 
 def _modelscope_folders() -> list[Path]:
     cache = os.environ.get("MODELSCOPE_CACHE", "")
-    root = Path(cache).expanduser() if cache else Path.home() / ".cache" / "modelscope" / "hub"
+    root = _expanded(cache) if cache else Path.home() / ".cache" / "modelscope" / "hub"
     hubs = (root, root / "models", root / "hub")
     return [
         folder for hub in hubs for group in _MODELSCOPE_GROUPS for folder in (hub / group).glob(_MODELSCOPE_PATTERN)

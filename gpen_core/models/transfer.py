@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import ssl
 import time
 import urllib.error
@@ -140,7 +141,10 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         newurl: str,
     ) -> urllib.request.Request | None:
         check_scheme(newurl, self._settings)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+        # Python 3.10 does not know 308, which differs from 307 only in that it may be remembered.
+        return super().redirect_request(req, fp, 307 if code == 308 else code, msg, headers, newurl)
+
+    http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302
 
 
 def _answer_refusal(error: urllib.error.HTTPError, part: Path, have: int) -> None:
@@ -150,7 +154,7 @@ def _answer_refusal(error: urllib.error.HTTPError, part: Path, have: int) -> Non
         discard(part)
         raise TransferError("the server holds less than was fetched before", True) from error
     temporary = error.code >= 500 or error.code in _TEMPORARY
-    raise TransferError(f"the server says {error.code} {error.reason}", temporary) from error
+    raise TransferError(f"the server says {error.code} {' '.join(str(error.reason).split())}", temporary) from error
 
 
 def _open(url: str, have: int, transfer: Transfer) -> http.client.HTTPResponse:
@@ -198,6 +202,8 @@ def _receive(response: http.client.HTTPResponse, url: str, have: int, transfer: 
         file.seek(have)
         file.truncate()
         received = have + _copy(response, file, transfer, (total or expected or _MAX_BYTES) - have)
+        file.flush()
+        os.fsync(file.fileno())  # or a power cut could leave a file under its final name without its content
     if total is not None and received < total:
         raise TransferError(f"the connection broke after {received:,} of {total:,} bytes", True)
 
@@ -237,6 +243,9 @@ def _range_start(response: http.client.HTTPResponse) -> int:
 
 
 def _total(response: http.client.HTTPResponse, have: int) -> int | None:
+    whole = response.headers.get("Content-Range", "").rpartition("/")[2]
+    if whole.isdigit():  # a server may send less than the range it was asked for
+        return int(whole)
     length = response.headers.get("Content-Length", "")
     return have + int(length) if length.isdigit() else None
 

@@ -9,6 +9,7 @@ live torch modules, threads and open files of the server.
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from tests.comfy.server import PACK, Comfy, Run, comfy_folder, comfy_python, fre
 from tests.comfy.ui_format import to_prompt
 
 PHOTOS = 12
+UPSCALER = "small_x2.safetensors"
 PRECISIONS = ("fp32 (best)", "bf16 (half the memory)")
 
 
@@ -42,7 +44,8 @@ class Soak:
 
     @property
     def restorations(self) -> int:
-        return self.done["one node"] + self.done["step by step"] + self.done["studio"] + 3 * self.done["folder"]
+        kinds = ("one node", "step by step", "upscaled", "studio")
+        return sum(self.done[kind] for kind in kinds) + 3 * self.done["folder"]
 
     def node(self, class_type: str, **inputs) -> dict:
         """Make a node; inputs that are not given have the defaults the page would show."""
@@ -101,6 +104,14 @@ class Soak:
             prompt["7"] = self.node("GPEN_FreeMemory", value=["5", 0], free="this pack's networks")
             prompt["6"] = node("PreviewImage", images=["7", 0])
         self.expect_success("step by step", prompt)
+
+    def upscaled(self) -> None:
+        prompt = {
+            "1": self.photo(),
+            "2": self.node("GPEN_RestorePortrait", image=["1", 0], strength=self.strength(), upscaler=UPSCALER),
+            "3": node("PreviewImage", images=["2", 0]),
+        }
+        self.expect_success("upscaled", prompt)
 
     def shipped(self, name: str, kind: str, settings: dict) -> None:
         workflow = json.loads((PACK / "workflows" / f"{name}.json").read_text("utf-8"))
@@ -190,6 +201,17 @@ def make_photos(folder: Path) -> None:
         (folder / "three" / f"{index}.jpg").write_bytes((folder / f"photo{index}.jpg").read_bytes())
 
 
+def make_upscaler(folder: Path) -> None:
+    """Write a small random network that doubles, in a process of its own, as it needs torch."""
+    script = (
+        "import sys; from safetensors.torch import save_file; "
+        "from gpen_core.models.rrdbnet import RrdbNetSpec, build_rrdbnet; "
+        "save_file(build_rrdbnet(RrdbNetSpec(2, 8, 2, 4)).state_dict(), sys.argv[1])"
+    )
+    folder.mkdir(exist_ok=True)
+    subprocess.run([sys.executable, "-c", script, str(folder / UPSCALER)], cwd=PACK, check=True)
+
+
 def start_server(base: Path) -> tuple[subprocess.Popen, Comfy]:
     """Start a ComfyUI with this pack and the probes, in folders of its own."""
     folder = comfy_folder()
@@ -203,9 +225,14 @@ def start_server(base: Path) -> tuple[subprocess.Popen, Comfy]:
     command = [comfy_python(folder), "main.py", "--cpu", "--listen", "127.0.0.1", "--port", port]
     command += ["--disable-api-nodes", "--base-directory", base, "--database-url", "sqlite:///:memory:"]
     with log.open("wb") as stream:
-        process = subprocess.Popen([str(part) for part in command], cwd=folder, stdout=stream, stderr=stream)
+        words, environment = [str(part) for part in command], {**os.environ, "GPEN_TEST_PACK": str(PACK)}
+        process = subprocess.Popen(words, cwd=folder, stdout=stream, stderr=stream, env=environment)
     server = Comfy(f"http://127.0.0.1:{port}", base, log)
-    wait_until_up(server, process)
+    try:
+        wait_until_up(server, process, seconds=300)
+    except AssertionError:
+        process.kill()
+        raise
     failed = [
         line
         for line in log.read_text(errors="replace").splitlines()
@@ -222,10 +249,10 @@ def soak(comfy: Comfy, pid: int, runs: int) -> Soak:
     one = Soak(comfy, pid, random.Random(0), comfy.get("/object_info"))
     one.mark()
     work = {
-        one.one_node: 40, one.step_by_step: 40, one.studio: 8, one.folder: 3, one.broken_photo: 5, one.no_face: 5,
-        one.cancel: 5, one.free: 6,
+        one.one_node: 32, one.step_by_step: 32, one.upscaled: 16, one.studio: 8, one.folder: 3,
+        one.broken_photo: 5, one.no_face: 5, one.cancel: 5, one.free: 6,
     }  # fmt: skip
-    marks = [20, *range(50, runs, 50)]
+    marks = list(range(20, runs, 20))
     while one.restorations < runs:
         one.dice.choices(list(work), list(work.values()))[0]()
         if marks and one.restorations >= marks[0]:
@@ -268,6 +295,7 @@ def main() -> int:
         process, comfy = start_server(base)
         try:
             make_photos(base / "input")
+            make_upscaler(base / "models" / "upscale_models")
             one = soak(comfy, process.pid, arguments.runs)
             load_times(one, base / "models" / "gpen")
             log = comfy.log.read_text(errors="replace")

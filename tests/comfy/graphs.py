@@ -32,6 +32,18 @@ FOLDER = {
     "smallest_face_px": 16,
     "faces_at_once": 4,
 }
+PRINT = {
+    "paper": "by scale",
+    "scale": 1.5,
+    "dpi": 0.0,
+    "crop": "fill",
+    "bleed_mm": 0.0,
+    "width_mm": 100.0,
+    "height_mm": 150.0,
+    "resampling": "bicubic",
+    "sharpening": 0.4,
+}
+SAVE = {"filename_prefix": "print/portrait", "format": "PNG", "quality": 95, "profile": "sRGB"}
 
 
 def node(class_type: str, **inputs) -> dict:

@@ -20,6 +20,7 @@ NODES = [
     "GPEN_SavePrint",
     "GPEN_SelectFaces",
     "GPEN_SkinTone",
+    "GPEN_UpscaleBackground",
 ]
 
 

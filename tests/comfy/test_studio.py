@@ -6,23 +6,11 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from tests.comfy.graphs import DETECT, FOLDER, PASTE, PORTRAIT, node, picture, restore, steps
+from tests.comfy.graphs import DETECT, FOLDER, PASTE, PORTRAIT, PRINT, SAVE, node, picture, restore, steps
 from tests.comfy.server import PACK
 
 SAMPLE = PACK / "gpen_core" / "samples" / "astronaut_poor.jpg"
 TONE = {"saturation": 1.15, "lift": 0.0, "warmth": 0.0, "protect_highlights": 0.8, "match_original": 0.0}
-PRINT = {
-    "paper": "by scale",
-    "scale": 1.5,
-    "dpi": 0.0,
-    "crop": "fill",
-    "bleed_mm": 0.0,
-    "width_mm": 100.0,
-    "height_mm": 150.0,
-    "resampling": "bicubic",
-    "sharpening": 0.4,
-}
-SAVE = {"filename_prefix": "print/portrait", "format": "PNG", "quality": 95, "profile": "sRGB"}
 COMPARE = {"layout": "side by side", "captions": "Before / After", "dark": False}
 
 

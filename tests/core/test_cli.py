@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,45 @@ def test_input_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def _with_package_path() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+class TestUpscaler:
+    """`restore --upscaler`, with a small random network for one."""
+
+    @pytest.fixture
+    def upscaler(self, tmp_path: Path) -> Path:
+        if find_spec("basicsr") is None:
+            pytest.skip("basicsr is not installed")
+        import torch
+        from safetensors.torch import save_file
+
+        from gpen_core.models.rrdbnet import RrdbNetSpec, build_rrdbnet
+
+        torch.manual_seed(0)
+        save_file(build_rrdbnet(RrdbNetSpec(2, 4, 1, 2)).state_dict(), tmp_path / "up.safetensors")
+        return tmp_path / "up.safetensors"
+
+    def test_the_result_is_larger(self, tmp_path: Path, upscaler: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        from gpen_core.commands.restore import SAMPLE
+        from gpen_core.photo import read_photo
+
+        words = ["restore", "-i", str(SAMPLE), "-o", str(tmp_path / "out.png"), "--upscaler", str(upscaler)]
+        assert main([*words, "--compare", str(tmp_path / "sheet.png")]) == 0
+        assert read_photo(tmp_path / "out.png").size == (1024, 1024)
+        told = capsys.readouterr().out
+        assert "1 of 1 faces restored" in told
+        assert (tmp_path / "sheet.png").is_file()
+
+    def test_a_file_that_is_none_is_one_line(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        from gpen_core.models.load import EMBEDDED_RESTORER
+
+        assert main(["restore", "-o", str(tmp_path / "out.png"), "--upscaler", str(EMBEDDED_RESTORER)]) == 1
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and "is not an upscaler this pack knows: it looks like a GPEN restorer" in error
+
+    def test_a_name_that_is_not_here_says_how_to_fetch_it(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("GPEN_MODELS", str(tmp_path))
+        assert main(["restore", "-o", str(tmp_path / "out.png"), "--upscaler", "RealESRGAN_x2plus"]) == 1
+        assert "models fetch RealESRGAN_x2plus" in capsys.readouterr().err

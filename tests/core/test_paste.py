@@ -1,5 +1,6 @@
 """Pasting, by example."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -7,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from gpen_core.align import align_face, cut
+from gpen_core.align import align_face, cut, enlarged_crop
 from gpen_core.errors import SettingsError, ShapeError
 from gpen_core.geometry import apply_affine, invert, template_points
 from gpen_core.masks import inner_box
 from gpen_core.paste import PasteSettings, paste_faces
 from gpen_core.types import Box, Face, FaceCrop
+from gpen_core.upscale import enlarge
 
 PLAIN = PasteSettings(soften_below_px=0)
 
@@ -211,3 +213,57 @@ def test_a_clean_face_smaller_than_the_crop_keeps_its_lines() -> None:
     lost, _ = paste_faces(photo, [soft], [full_mask(crop)], PasteSettings(keep_detail=0, soften_below_px=0))
     inside = shown > 0.9
     assert (kept - photo)[:, inside].abs().mean() < 0.6 * (lost - photo)[:, inside].abs().mean()
+
+
+class TestBackground:
+    """Faces pasted onto another picture of the same view, e.g. one that an upscaler made."""
+
+    def test_all_but_the_faces_is_the_background_bit_for_bit(self) -> None:
+        photo, background = smooth_photo(120, 150), smooth_photo(120, 150, seed=4)
+        before = background.clone()
+        crop = align_face(photo, face_at(75, 60, 0.5), 64, "gpen")
+        pixels, mask = paste_faces(photo, [crop], [full_mask(crop)], PLAIN, background=background)
+        assert torch.equal(background, before)
+        assert torch.equal(pixels[:, mask == 0], background[:, mask == 0])
+        assert (pixels - photo)[:, mask > 0.999].abs().max() < 0.01
+
+    def test_the_detail_that_is_kept_is_the_photos_and_not_the_backgrounds(self) -> None:
+        photo = torch.rand(3, 240, 240, generator=torch.Generator().manual_seed(1))
+        crop = align_face(photo, face_at(120, 120, 3.0), 64, "gpen")
+        pixels, _ = paste_faces(photo, [crop], [full_mask(crop)], PLAIN, background=torch.zeros_like(photo))
+        inside = (slice(None), slice(90, 150), slice(90, 150))
+        assert (pixels - photo)[inside].abs().max() < 1e-4
+
+    def test_another_size_is_refused(self) -> None:
+        with pytest.raises(ShapeError, match=r"the shape \(3, 8, 8\) of its photo, or a whole .* got \(3, 16, 20\)"):
+            paste_faces(torch.zeros(3, 8, 8), [], [], background=torch.zeros(3, 16, 20))
+
+    @pytest.mark.parametrize("factor", [2, 3, 4])
+    def test_a_larger_one_gets_the_face_where_the_enlarged_photo_has_it(self, factor: int) -> None:
+        photo = smooth_photo(120, 150)
+        crop = align_face(photo, face_at(75, 60, 0.5, turn=0.3), 64, "gpen")
+        larger = enlarged_crop(crop, factor)
+        background = torch.zeros(3, 120 * factor, 150 * factor)
+        pixels, mask = paste_faces(photo, [larger], [full_mask(crop)], PLAIN, background=background)
+        plain = enlarge(photo[None], factor)[0]
+        assert torch.equal(pixels[:, mask == 0], background[:, mask == 0])
+        assert mask.max() > 0.99
+        assert (pixels - plain)[:, mask > 0.999].abs().max() < 0.02
+        x, y = larger.face.box.center
+        assert (x, y) == pytest.approx((75 * factor + (factor - 1) / 2, 60 * factor + (factor - 1) / 2))
+
+    def test_a_clean_photos_detail_comes_back_at_the_size_of_the_photo(self) -> None:
+        """A restorer that smooths: the enlarged face still is as detailed as the photo was."""
+        photo = torch.from_numpy(cv2.GaussianBlur(np.random.default_rng(0).random((240, 240, 3)), (0, 0), 1))
+        photo = (photo.permute(2, 0, 1).float() - 0.5) * 2 + 0.5
+        crop = align_face(photo, face_at(120, 120, 1.5), 64, "gpen")
+        smooth = replace(crop, pixels=torch.nn.functional.avg_pool2d(crop.pixels, 9, 1, 4))
+        inside = (slice(None), slice(210, 270), slice(210, 270))
+        plain, background = enlarge(photo[None], 2)[0], torch.zeros(3, 480, 480)
+        errors = []
+        for keep in (0.0, 1.0):
+            settings = PasteSettings(keep_detail=keep, soften_below_px=0)
+            mask = [full_mask(crop)]
+            pixels, _ = paste_faces(photo, [enlarged_crop(smooth, 2)], mask, settings, background=background)
+            errors.append(float((pixels - plain)[inside].abs().mean()))
+        assert errors[1] < 0.4 * errors[0]

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 from gpen_core import photo_write
 from gpen_core.errors import PhotoError, SettingsError, ShapeError
 from gpen_core.icc import srgb_profile
-from gpen_core.photo import read_photo, write_photo
+from gpen_core.photo import read_photo, write_photo, write_version
 
 from .awkward_files import alpha_of, smooth_picture
 
@@ -275,3 +275,22 @@ def test_a_folder_of_that_name(pixels, tmp_path):
     (tmp_path / "a.png").mkdir()
     with pytest.raises(PhotoError, match="is a folder"):
         write_photo(tmp_path / "a.png", pixels)
+
+
+def test_an_enlarged_version_keeps_its_size_on_paper_and_its_transparency(tmp_path):
+    alpha = torch.zeros(4, 6)
+    alpha[:, 3:] = 1
+    write_photo(tmp_path / "small.png", torch.rand(3, 4, 6), alpha=alpha, dpi=150)
+    photo = read_photo(tmp_path / "small.png")
+    larger = photo.pixels.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    written = read_photo(write_version(tmp_path / "large.png", photo, larger))
+    assert written.size == (8, 12)
+    assert written.dpi == pytest.approx((300, 300), abs=0.01)
+    assert written.alpha.shape == (8, 12)
+    assert written.alpha[0].tolist() == pytest.approx([0, 0, 0, 0, 0, 0.25, 0.75, 1, 1, 1, 1, 1], abs=0.003)
+
+
+def test_a_version_of_other_proportions_is_refused_with_the_transparency_it_does_not_fit(tmp_path):
+    write_photo(tmp_path / "small.png", torch.rand(3, 4, 6), alpha=torch.ones(4, 6))
+    with pytest.raises(ShapeError, match=r"alpha: expected \(8, 13\), got \(4, 6\)"):
+        write_version(tmp_path / "x.png", read_photo(tmp_path / "small.png"), torch.rand(3, 8, 13))

@@ -129,3 +129,45 @@ def test_a_rough_mask_is_told() -> None:
     assert "plain oval" in face.remark
     assert FaceReport(0, Box(0, 0, 9, 9), 0.9, 9.0, "skipped", "too small").remark == "too small"
     assert FaceReport(0, Box(0, 0, 9, 9), 0.9, 9.0, "restored", mask_source="mesh").remark == ""
+
+
+class Doubler:
+    """Stands in for an upscaler: repeats each pixel, tinted, so that it can be told from the photo."""
+
+    scale = 2
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        return (pixels.repeat_interleave(2, 2).repeat_interleave(2, 3) * 0.5).clamp(0, 1)
+
+
+def test_with_an_upscaler_faces_come_from_the_enlarged_photo_and_the_rest_from_the_upscaler(
+    sample: torch.Tensor, detector: FaceDetector, restorer: Restorer
+) -> None:
+    before = sample.clone()
+    result = restore_portrait(sample, detector, restorer, upscaler=Doubler())
+    background = Doubler()(sample[None])[0]
+    assert torch.equal(sample, before)
+    assert result.pixels.shape == (3, 1024, 1024) and result.restored == 1
+    outside = result.mask == 0
+    assert (result.pixels - background)[:, outside].abs().max() < 1e-6  # what joining the tiles rounds
+    inside = result.mask > 0.99
+    plain = torch.nn.functional.interpolate(sample[None], scale_factor=2, mode="bilinear")[0]
+    assert (result.pixels - plain)[:, inside].abs().mean() < 0.05  # not the upscaler's, which is half as bright
+    assert 160 < result.faces[0].size_px < 220  # in pixels of the result
+
+
+def test_the_smallest_face_is_meant_in_pixels_of_the_photo_that_came_in(
+    sample: torch.Tensor, detector: FaceDetector, restorer: Restorer
+) -> None:
+    result = restore_portrait(sample, detector, restorer, PortraitSettings(smallest_face_px=120), upscaler=Doubler())
+    assert result.restored == 0
+    assert result.faces[0].outcome == "skipped"
+
+
+def test_a_photo_without_a_face_is_still_enlarged_and_says_so(detector: FaceDetector, restorer: Restorer) -> None:
+    blank = torch.full((3, 80, 60), 0.5)
+    kept = restore_portrait(blank, detector, restorer, upscaler=Doubler())
+    assert kept.pixels.shape == (3, 160, 120)
+    assert kept.note == "No face found: the photo is only enlarged."
+    whole = restore_portrait(blank, detector, restorer, PortraitSettings(on_no_face="whole"), upscaler=Doubler())
+    assert whole.pixels.shape == (3, 160, 120) and whole.restored == 1

@@ -222,6 +222,10 @@ class TestPlaces:
         assert resolve_source(path) == path
         assert resolve_source(str(path)) == path
 
+    def test_the_home_of_a_user_who_does_not_exist_is_an_ordinary_name(self):
+        with pytest.raises(WeightsNotFoundError, match=r"there is no weights file .~nobody-here/w\.pth"):
+            resolve_source("~nobody-here/w.pth")
+
     @pytest.mark.parametrize("source", ["folder/mine.pth", "mine.safetensors", "C:\\mine.pth"])
     def test_a_path_that_is_not_there(self, source):
         with pytest.raises(WeightsNotFoundError, match=r"there is no weights file .*Weights belong in"):

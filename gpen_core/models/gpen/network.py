@@ -32,8 +32,8 @@ def _fir_kernel(gain: float = 1.0) -> Tensor:
 
 
 def _random(*shape: int, std: float = 1.0) -> Tensor:
-    """Draw from N(0, std). Unlike `torch.randn` this costs nothing on the device "meta", where files are loaded."""
-    return torch.normal(0.0, std, shape)
+    """Draw from N(0, std); costs nothing on the device "meta", which `torch.normal` would leave for the processor."""
+    return torch.empty(shape).normal_(0.0, std)
 
 
 def _per_channel(kernel: Tensor, features: Tensor) -> Tensor:

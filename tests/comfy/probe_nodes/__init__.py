@@ -142,9 +142,40 @@ class Models:
         return {"ui": {"text": [json.dumps(told)]}}
 
 
+class Doubler:
+    """What Load Upscale Model gives, as far as it is used: repeats pixels, and fails on tiles larger than `room`."""
+
+    scale = 2
+
+    def __init__(self, room: int) -> None:
+        self.model = torch.nn.Identity()
+        self.room = room
+
+    def to(self, device):
+        return self
+
+    def __call__(self, pixels):
+        if max(pixels.shape[2:]) > self.room:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return pixels.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+class UpscaleModel:
+    """Give an UPSCALE_MODEL."""
+
+    INPUT_TYPES = classmethod(lambda cls: {"required": {"room": ("INT", {"default": 4096})}})
+    RETURN_TYPES = ("UPSCALE_MODEL",)
+    FUNCTION = "make"
+    CATEGORY = "test"
+
+    def make(self, room: int):
+        return (Doubler(room),)
+
+
 NODE_CLASS_MAPPINGS = {
     "TestMakePicture": MakePicture,
     "TestProbe": Probe,
     "TestDifference": Difference,
     "TestModels": Models,
+    "TestUpscaleModel": UpscaleModel,
 }
