@@ -2,14 +2,15 @@
 
 The stages of a whole run, each resumable by adding `--resume`:
 
-1. half size, where a picture costs less than half:
-   `python -m gpen_core train --data faces --out small --size 128 --images 80000`
-2. full size, grown from it:
-   `python -m gpen_core train --data faces --out full --grow-from small/ema.safetensors --images 150000`
-3. the same run with a rival, once the figures in `full/log.txt` stand still:
-   `python -m gpen_core train --data faces --out full --resume --adversarial 0.02 --rate 0.002 --images 200000`
+1. with a high rate, for as long as there is time; the figures of `run/log.txt` tell how it goes:
+   `python -m gpen_core train --data faces --out run --batch 4 --rate 0.015 --images 200000 --fall 0.3`
+2. to its end: stopped by Ctrl+C and resumed with a number of images that is near. Most is gained while the rate falls:
+   `python -m gpen_core train --data faces --out run --batch 4 --rate 0.015 --resume --images 30000 --fall 0.4`
+3. with a rival, for crisper features, once the figures stand still:
+   `python -m gpen_core train --data faces --out run --batch 4 --rate 0.002 --resume --images 40000 --adversarial 0.02`
 
-`full/ema.safetensors` then loads like any other restorer. On a processor with AMX add `--bf16 --compile`, which halves
-the time; with glibc, `MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592` in the environment saves a
-third; beside other heavy programs `OMP_NUM_THREADS=1` wastes least.
+`run/ema.safetensors` then loads like any other restorer. `--grow-from` begins with a run of half the size, which pays
+where the levels up to half the size cost much less than the last one. On a processor with AMX add `--bf16 --compile`,
+which halves the time; with glibc, `MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592` in the
+environment saves a third; beside other heavy programs `OMP_NUM_THREADS=1` wastes least.
 """
