@@ -15,7 +15,7 @@ from ..progress import NoProgress, Progress
 from .data import FacePairs, find_faces
 from .degrade import DegradeSettings
 from .export import export_generator
-from .losses import RestorationLoss
+from .losses import RestorationLoss, cut_window
 from .settings import TrainSettings
 from .state import TrainState, save_state, start_state, update_average
 from .validate import ValidationSet, signed, validate, validation_set
@@ -76,10 +76,12 @@ class Stepper:
                 group["lr"] = learning_rate(settings, state.images)
         with self._autocast():
             restored = self.forward(poor)
-        parts = self.loss(restored, clear, _window(settings, state.images))
+        window = _window(settings, state.images)
+        parts = self.loss(restored, clear, window)
+        near = [cut_window(pictures, window) for pictures in (poor, restored, clear)] if state.rival else []
         if state.rival:
             with self._autocast():
-                parts["adversarial"] = state.rival.displeasure(poor, restored)
+                parts["adversarial"] = state.rival.displeasure(*near[:2])
             parts["total"] = parts["total"] + settings.adversarial * parts["adversarial"]
         state.network.zero_grad()
         parts["total"].backward()
@@ -88,7 +90,7 @@ class Stepper:
             optimizer.step()
         if state.rival:
             with self._autocast():
-                parts["rival"] = torch.tensor(state.rival.learn(poor, restored, clear))
+                parts["rival"] = torch.tensor(state.rival.learn(*near))
         decay = 0.5 ** (len(poor) / min(settings.ema_images, 1 + state.images / 4))
         update_average(state.average, state.network, decay)
         return {name: float(value.detach()) for name, value in parts.items()}
@@ -107,7 +109,7 @@ def learning_rate(settings: TrainSettings, images: int) -> float:
 
 
 def _window(settings: TrainSettings, images: int) -> tuple[int, int]:
-    """Choose where features are compared in this step; the middle more often than the border."""
+    """Choose where features are compared and a rival looks in this step; the middle more often than the border."""
     room = settings.spec.size // 2
     x, y = np.random.default_rng((settings.seed, images, 1)).triangular(0, 0.5, 1, 2) * room
     return int(x), int(y)

@@ -54,7 +54,7 @@ class RestorationLoss(nn.Module):
         total = self.weights.pixel * parts["pixel"] + self.weights.frequency * parts["frequency"]
         if self.features is not None:
             parts["feature"] = feature_distance(
-                self.features(_cut(restored, window)), self.features(_cut(true, window))
+                self.features(cut_window(restored, window)), self.features(cut_window(true, window))
             )
             total = total + self.weights.feature * parts["feature"]
         return {**parts, "total": total}
@@ -67,6 +67,14 @@ def feature_distance(first: list[Tensor], second: list[Tensor]) -> Tensor:
         for one, two in zip(first, second, strict=True)
     ]
     return torch.stack(levels).mean()
+
+
+def cut_window(pictures: Tensor, window: tuple[int, int]) -> Tensor:
+    """Cut the quarter of (N, 3, S, S) whose top left corner is `window` (x, y): (N, 3, S/2, S/2) float32."""
+    x, y = window
+    side = pictures.shape[-1] // 2
+    quarter = pictures[:, :, y : y + side, x : x + side].float()
+    return quarter.contiguous(memory_format=torch.channels_last)
 
 
 class EfficientNetFeatures(nn.Module):
@@ -107,13 +115,6 @@ class EfficientNetFeatures(nn.Module):
             if features.shape != below.shape:
                 levels.append(features)
         return levels
-
-
-def _cut(pictures: Tensor, window: tuple[int, int]) -> Tensor:
-    x, y = window
-    side = pictures.shape[-1] // 2
-    quarter = pictures[:, :, y : y + side, x : x + side].float()
-    return quarter.contiguous(memory_format=torch.channels_last)
 
 
 def _feature_map(size: int) -> Tensor:
