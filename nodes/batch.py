@@ -12,13 +12,14 @@ from ..gpen_core.folder_spec import FolderSpec
 from ..gpen_core.paste import PasteSettings
 from ..gpen_core.pipeline import PortraitSettings
 from . import host, sockets
+from .lease import NetworkNode
 from .report import describe_restorer
 
 _SAMPLES = Path(gpen_core.__file__).parent / "samples"
 _FORMATS = {"as the photo": "same", "PNG": ".png", "JPEG": ".jpg", "TIFF": ".tif", "WebP": ".webp"}
 
 
-class RestoreFolder(io.ComfyNode):
+class RestoreFolder(NetworkNode):
     """Restores every photo of a folder."""
 
     @classmethod

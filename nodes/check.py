@@ -8,11 +8,12 @@ from ..gpen_core.check_limits import CheckThresholds
 from ..gpen_core.check_report import annotate
 from ..gpen_core.models.facemesh import load_face_mesh
 from . import convert, host, sockets
+from .lease import NetworkNode
 
 _ANGLES = ("yaw", "pitch", "roll")
 
 
-class CheckPhoto(io.ComfyNode):
+class CheckPhoto(NetworkNode):
     """Judges photos and says what the client should do better."""
 
     @classmethod

@@ -10,9 +10,10 @@ from ..gpen_core.models.descriptor import Restorer
 from ..gpen_core.models.retinaface import FaceDetector
 from ..gpen_core.pipeline import whole_picture_crop
 from . import convert, host, sockets
+from .lease import NetworkNode
 
 
-class DetectAlignFaces(io.ComfyNode):
+class DetectAlignFaces(NetworkNode):
     """Finds faces and cuts them out, upright, at the size a restorer wants."""
 
     @classmethod

@@ -18,10 +18,10 @@ from comfy.patcher_extension import CallbacksMP
 from ..gpen_core.errors import SettingsError, WeightsNotFoundError
 from ..gpen_core.models.catalog import Role
 from ..gpen_core.models.content import FileIdentity
-from ..gpen_core.models.manager import shared_manager
 from ..gpen_core.models.places import EMBEDDED_FOLDER, find_files, search_folders
 from ..gpen_core.paths import safe_output_path
 from .convert import to_preview
+from .lease import Lease, current_lease, hold_with
 
 logger = logging.getLogger(__name__)
 
@@ -63,11 +63,13 @@ class Hosted(Generic[ModelT]):
         model: the core's model.
         patcher: ComfyUI's handle on it; ComfyUI holds it only weakly, so this object keeps both alive.
         stays: whether the weights may stay on the GPU after a run, until ComfyUI wants the space.
+        lease: what keeps the network for the others who use it; None in the manager, which must not hold its own lease.
     """
 
     model: ModelT
     patcher: comfy.model_patcher.ModelPatcher
     stays: bool
+    lease: Lease | None = None
 
 
 def register_model_folders() -> None:
@@ -211,8 +213,8 @@ def hosted(
 ) -> Hosted[ModelT]:
     """Load a model and put it under ComfyUI's care, or give the one that is held already.
 
-    The core's manager holds and shares it: a file that changed under the same name is loaded anew, and so is another
-    type.
+    The core's manager holds and shares it, as long as ComfyUI keeps a node or a result of ours: a file that changed
+    under the same name is loaded anew, and so is another type.
 
     Args:
         role: keeps models of different kinds apart.
@@ -232,8 +234,9 @@ def hosted(
         patcher.add_callback(CallbacksMP.ON_DETACH, lambda *_: model.to(device=offload))
         return Hosted(model, patcher, stays)
 
-    shared = shared_manager().get(f"{role} in ComfyUI", load_hosted, path, device=compute, dtype=dtype)
-    return replace(shared, stays=stays)  # one network, whatever each node wants of it after the run
+    lease = current_lease()
+    shared = lease.manager.get(f"{role} in ComfyUI", load_hosted, path, device=compute, dtype=dtype)
+    return replace(shared, stays=stays, lease=lease)  # one network, whatever each node wants of it after the run
 
 
 @dataclass(frozen=True, eq=False)
@@ -313,10 +316,11 @@ def unload(model: Hosted) -> None:
 
 def release_models() -> int:
     """Let go of every model this pack holds for later; gives how many there were."""
-    for model in shared_manager().held().values():
+    manager = current_lease().manager
+    for model in manager.held().values():
         if isinstance(model, Hosted):
             unload(model)
-    return shared_manager().release()
+    return manager.release()
 
 
 def unload_everything() -> None:
@@ -326,8 +330,10 @@ def unload_everything() -> None:
 
 
 def to_output(tensor: torch.Tensor) -> torch.Tensor:
-    """Put a result where ComfyUI wants results to be."""
-    return tensor.to(management.intermediate_device())
+    """Put a result where ComfyUI wants results to be; while it is kept, the networks are."""
+    result = tensor.to(management.intermediate_device())
+    hold_with(result)
+    return result
 
 
 class NodeProgress:

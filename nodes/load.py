@@ -10,6 +10,7 @@ from ..gpen_core.models.download import fetch
 from ..gpen_core.models.load import load_restorer
 from ..gpen_core.models.places import locate
 from . import host, sockets
+from .lease import NetworkNode
 
 _PUBLISHED = {
     f"{card.name} (published, {card.licence.name.split(';')[-1].strip()})": card
@@ -34,7 +35,7 @@ def _after_run_menu() -> io.Combo.Input:
     )
 
 
-class LoadRestorer(io.ComfyNode):
+class LoadRestorer(NetworkNode):
     """Loads the network that redraws faces."""
 
     @classmethod
@@ -100,7 +101,7 @@ def _fetched(card: WeightsCard, *, allowed: bool) -> Path:
     return fetch(card, host.fetch_folder(), progress=host.NodeProgress())
 
 
-class LoadFaceDetector(io.ComfyNode):
+class LoadFaceDetector(NetworkNode):
     """Loads the network that finds faces."""
 
     @classmethod

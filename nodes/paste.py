@@ -12,10 +12,11 @@ from ..gpen_core.paste import PasteSettings, paste_faces, times_larger
 from ..gpen_core.types import FaceCrop
 from ..gpen_core.upscale import enlarge
 from . import convert, host, sockets
+from .lease import NetworkNode
 from .report import describe_pasted
 
 
-class PasteFaces(io.ComfyNode):
+class PasteFaces(NetworkNode):
     """Blends restored faces back into their photo."""
 
     @classmethod

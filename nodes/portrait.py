@@ -7,10 +7,11 @@ from ..gpen_core.detect import DetectSettings
 from ..gpen_core.paste import PasteSettings
 from ..gpen_core.pipeline import PortraitSettings, restore_portrait
 from . import convert, host, sockets
+from .lease import NetworkNode
 from .report import describe_run
 
 
-class RestorePortrait(io.ComfyNode):
+class RestorePortrait(NetworkNode):
     """Finds every face of a photo, restores it and blends it back."""
 
     @classmethod

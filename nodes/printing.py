@@ -14,6 +14,7 @@ from ..gpen_core.printing import PrintSheet, PrintSpec, lay_out
 from ..gpen_core.sharpen import Sharpening
 from ..gpen_core.types import Face
 from . import convert, host, sockets
+from .lease import NetworkNode
 
 _BY_SCALE = "by scale"
 _OWN_SIZE = "own size in mm"
@@ -22,7 +23,7 @@ _FORMATS = {"PNG": ".png", "PNG 16 bit": ".png", "JPEG": ".jpg", "TIFF": ".tif",
 _SHOWN_BY_BROWSERS = (".png", ".jpg")
 
 
-class PrintUpscale(io.ComfyNode):
+class PrintUpscale(NetworkNode):
     """Enlarges photos for print, by a scale or to a paper."""
 
     @classmethod

@@ -7,9 +7,10 @@ from comfy_api.latest import io
 from ..gpen_core.models.descriptor import Restorer
 from ..gpen_core.restore import restore_faces
 from . import host, sockets
+from .lease import NetworkNode
 
 
-class RestoreFaces(io.ComfyNode):
+class RestoreFaces(NetworkNode):
     """Redraws aligned faces with GPEN."""
 
     @classmethod

@@ -7,6 +7,7 @@ from ..gpen_core.errors import ShapeError
 from ..gpen_core.skin import skin_mask
 from ..gpen_core.tone import ToneSpec, apply_tone
 from . import convert, host, sockets
+from .lease import NetworkNode
 
 _SLIDERS = (
     (
@@ -39,7 +40,7 @@ _SLIDERS = (
 )
 
 
-class SkinTone(io.ComfyNode):
+class SkinTone(NetworkNode):
     """Tones skin inside a soft mask."""
 
     @classmethod

@@ -10,9 +10,10 @@ from comfy_api.latest import io
 from ..gpen_core.errors import SettingsError
 from ..gpen_core.upscale import PictureUpscaler, enlarge, upscale_photo
 from . import convert, host, sockets
+from .lease import NetworkNode
 
 
-class UpscaleBackground(io.ComfyNode):
+class UpscaleBackground(NetworkNode):
     """Enlarges a picture twice: by a network for the background, and plainly for the faces."""
 
     @classmethod

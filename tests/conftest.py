@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,20 +17,32 @@ PROBES = PACK / "tests" / "comfy" / "probe_nodes"
 @pytest.fixture(scope="session")
 def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comfy]:
     """A ComfyUI server that holds this pack and no other, with empty folders of its own."""
+    with running_comfy(tmp_path_factory.mktemp("comfy")) as server:
+        yield server
+
+
+@pytest.fixture
+def comfy_with_lru_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comfy]:
+    """A server that keeps the results of a workflow while others run."""
+    with running_comfy(tmp_path_factory.mktemp("comfy"), "--cache-lru", "40") as server:
+        yield server
+
+
+@contextmanager
+def running_comfy(base: Path, *options: str) -> Iterator[Comfy]:
     folder = comfy_folder()
     python = comfy_python(folder)
     if not (folder / "main.py").is_file():
         pytest.skip(f"no ComfyUI in {folder}: set COMFYUI_PATH to its folder to run these tests")
     if python is None:
         pytest.skip(f"no Python of {folder} found: set COMFYUI_PYTHON to the one that runs ComfyUI")
-    base = tmp_path_factory.mktemp("comfy")
     for name in ("input", "output", "temp", "user", "models", "custom_nodes"):
         (base / name).mkdir()
     link_or_copy(PACK, base / "custom_nodes" / "gpen-portrait")
     link_or_copy(PROBES, base / "custom_nodes" / "probe_nodes")
     log, port = base / "log.txt", free_port()
     command = [python, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", port, "--disable-api-nodes"]
-    command += ["--base-directory", base, "--database-url", "sqlite:///:memory:"]
+    command += ["--base-directory", base, "--database-url", "sqlite:///:memory:", *options]
     with log.open("wb") as stream:
         process = subprocess.Popen(
             [str(part) for part in command],

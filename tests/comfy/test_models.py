@@ -5,12 +5,21 @@ import time
 
 import pytest
 
-from tests.comfy.graphs import PORTRAIT, node, picture, restore
+from tests.comfy.graphs import DETECT, PORTRAIT, node, picture, restore, steps
 from tests.comfy.server import PACK, Run
 
 EMBEDDED = PACK / "gpen_core" / "weights" / "gpen_small_256.safetensors"
 LOAD = {"model": PORTRAIT["model"], "fetch": False, "precision": "fp32 (best)", "after_run": "free the GPU"}
 DETECTOR = PACK / "gpen_core" / "weights" / "retinaface_mobilenet025.safetensors"
+
+BOTH = {"GpenGenerator": 1, "RetinaFace": 1}
+NONE = {"GpenGenerator": 0, "RetinaFace": 0}
+STAYS = {
+    "1": picture("portrait"),
+    "loader": node("GPEN_LoadRestorer", **{**LOAD, "after_run": "stay on the GPU"}),
+    "faces": node("GPEN_DetectAlignFaces", image=["1", 0], restorer=["loader", 0], **DETECT),
+    "2": node("GPEN_RestoreFaces", faces=["faces", 0], restorer=["loader", 0], faces_at_once=4),
+}
 
 
 @pytest.fixture
@@ -20,8 +29,20 @@ def gpen_folder(comfy):
     return folder
 
 
-def models(comfy) -> dict:
-    return comfy.run({"1": node("TestModels")}).told("1")
+def models(comfy, prompt: dict | None = None) -> dict:
+    """Tell which networks there are, alone or at the end of a prompt whose last node is 2."""
+    probe = node("TestModels", after=["2", 0]) if prompt else node("TestModels")
+    return comfy.run({**(prompt or {}), "models": probe}).told("models")
+
+
+def free(comfy, prompt: dict | None = None, **what: bool) -> dict:
+    """Ask the server to free memory, and tell what is left; it frees between prompts, so look until it has."""
+    before = {**models(comfy, prompt), "new": []}
+    comfy.post("/free", what)
+    end = time.monotonic() + 15
+    while (told := models(comfy, prompt)) == before and time.monotonic() < end:
+        time.sleep(0.3)
+    return told
 
 
 def test_after_a_run_nothing_of_ours_is_on_the_device(comfy):
@@ -30,26 +51,10 @@ def test_after_a_run_nothing_of_ours_is_on_the_device(comfy):
     assert models(comfy)["loaded"] == []
 
 
-def test_a_restorer_may_stay_and_free_takes_it_off(comfy):
-    prompt = {
-        "1": picture("portrait"),
-        "2": node("GPEN_LoadRestorer", **{**LOAD, "after_run": "stay on the GPU"}),
-        "3": node(
-            "GPEN_DetectAlignFaces", image=["1", 0], restorer=["2", 0], no_face="stop with an error", max_faces=0,
-            min_score=0.8, smallest_face_px=16,
-        ),
-        "4": node("GPEN_RestoreFaces", faces=["3", 0], restorer=["2", 0], faces_at_once=4),
-        "5": node("TestProbe", value=["4", 1]),
-    }  # fmt: skip
-    assert comfy.run(prompt).ok
-    assert models(comfy)["loaded"] == ["GpenGenerator"]
+def test_a_restorer_may_stay_and_unloading_takes_it_off_but_keeps_it_in_main_memory(comfy):
+    assert models(comfy, STAYS)["loaded"] == ["GpenGenerator"]
 
-    comfy.post("/free", {"unload_models": True, "free_memory": True})
-    end = time.monotonic() + 15  # the server does it between prompts
-    while models(comfy)["loaded"] and time.monotonic() < end:
-        time.sleep(0.3)
-
-    assert models(comfy)["loaded"] == []
+    assert free(comfy, STAYS, unload_models=True) == {"loaded": [], "alive": BOTH, "new": []}
 
 
 def test_repeated_runs_do_not_pile_up_networks(comfy):
@@ -60,6 +65,52 @@ def test_repeated_runs_do_not_pile_up_networks(comfy):
         assert comfy.run(restore("portrait", strength=strength)).ok
 
     assert models(comfy)["alive"] == before
+
+
+def test_free_memory_leaves_no_network_in_main_memory(comfy):
+    assert models(comfy, restore("portrait"))["alive"] == BOTH
+
+    assert free(comfy, unload_models=True, free_memory=True) == {"loaded": [], "alive": NONE, "new": []}
+
+
+def test_free_memory_takes_what_a_loader_gave_too(comfy):
+    assert models(comfy, STAYS)["alive"] == BOTH
+
+    assert free(comfy, unload_models=True, free_memory=True) == {"loaded": [], "alive": NONE, "new": []}
+
+
+def test_after_free_memory_the_next_prompt_loads_once(comfy):
+    models(comfy, restore("portrait"))
+    free(comfy, unload_models=True, free_memory=True)
+
+    assert models(comfy, restore("portrait"))["new"] == ["GpenGenerator", "RetinaFace"]
+    assert models(comfy, restore("portrait"))["new"] == []
+
+
+def test_a_prompt_with_other_settings_loads_nothing(comfy):
+    models(comfy, restore("portrait", strength=0.45))
+
+    assert models(comfy, restore("portrait", strength=0.55))["new"] == []
+    assert models(comfy, restore("no face"))["new"] == []
+
+
+def test_another_workflow_in_between_loads_nothing_while_a_result_is_kept(comfy_with_lru_cache):
+    comfy = comfy_with_lru_cache
+    models(comfy, restore("portrait"))
+    assert models(comfy)["alive"] == BOTH
+
+    assert models(comfy, restore("portrait", strength=0.65))["new"] == []
+    assert free(comfy, unload_models=True, free_memory=True)["alive"] == NONE
+
+
+def test_nodes_share_one_copy(comfy):
+    models(comfy, restore("portrait"))
+    free(comfy, unload_models=True, free_memory=True)
+
+    assert (
+        models(comfy, {**steps("portrait"), "9": node("GPEN_RestorePortrait", image=["1", 0], **PORTRAIT)})["alive"]
+        == BOTH
+    )
 
 
 def test_bf16_gives_nearly_the_same_face(comfy):

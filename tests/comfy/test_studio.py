@@ -254,7 +254,7 @@ class TestFreeMemory:
         run = comfy.run(prompt)
 
         assert run.told("9")["per_picture"] == run.told("3")["per_picture"]
-        assert run.told("10") == {"loaded": [], "alive": {"GpenGenerator": 0, "RetinaFace": 0}}
+        assert run.told("10") == {"loaded": [], "alive": {"GpenGenerator": 0, "RetinaFace": 0}, "new": []}
 
 
 def test_paste_takes_a_strength(comfy):

@@ -4,6 +4,7 @@ import gc
 import hashlib
 import json
 import os
+import weakref
 from pathlib import Path
 
 import comfy.model_management
@@ -113,8 +114,12 @@ class Difference:
         return {"ui": {"text": [json.dumps(told)]}}
 
 
+_OURS = ("GpenGenerator", "RetinaFace")
+_SEEN: "weakref.WeakSet[torch.nn.Module]" = weakref.WeakSet()
+
+
 class Models:
-    """Tell which networks ComfyUI counts as loaded, and which of ours are alive; runs every time."""
+    """Tell which networks ComfyUI counts as loaded, and which of ours are alive and new; runs every time."""
 
     INPUT_TYPES = classmethod(lambda cls: {"optional": {"after": ("*",)}})
     RETURN_TYPES = ()
@@ -134,11 +139,15 @@ class Models:
         gc.collect()
         loaded = [type(patcher.model).__name__ for patcher in comfy.model_management.loaded_models()]
         # By type: isinstance would wake the lazy modules of other packages.
-        alive = [type(thing).__name__ for thing in gc.get_objects() if issubclass(type(thing), torch.nn.Module)]
+        modules = [thing for thing in gc.get_objects() if issubclass(type(thing), torch.nn.Module)]
+        ours = [module for module in modules if type(module).__name__ in _OURS]
+        alive = [type(module).__name__ for module in ours]
         told = {
             "loaded": sorted(loaded),
-            "alive": {name: alive.count(name) for name in ("GpenGenerator", "RetinaFace")},
+            "alive": {name: alive.count(name) for name in _OURS},
+            "new": sorted(type(module).__name__ for module in ours if module not in _SEEN),
         }
+        _SEEN.update(ours)
         return {"ui": {"text": [json.dumps(told)]}}
 
 
