@@ -1,5 +1,9 @@
 """Any GPEN file loads by what it holds; anything else is refused in words."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -90,6 +94,14 @@ def test_a_network_on_the_meta_device_holds_no_numbers():
         network = GpenGenerator(GpenSpec(size=16, style_dim=8, n_mlp=2, channels=(8, 6, 4)))
     tensors = [*network.parameters(), *network.buffers()]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
+
+
+def test_loading_does_not_import_torchs_compiler():
+    """Drawing on the meta device would: 150 MB and a second."""
+    told = "import sys, gpen_core; gpen_core.load_restorer(); print('torch._dynamo' in sys.modules)"
+    command = [sys.executable, "-c", told]
+    result = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
 
 
 def test_a_missing_key_is_named(network, tmp_path):

@@ -32,8 +32,9 @@ def _fir_kernel(gain: float = 1.0) -> Tensor:
 
 
 def _random(*shape: int, std: float = 1.0) -> Tensor:
-    """Draw from N(0, std); costs nothing on the device "meta", which `torch.normal` would leave for the processor."""
-    return torch.empty(shape).normal_(0.0, std)
+    """Draw from N(0, std); on the device "meta" nothing is drawn, which there would import 150 MB of decompositions."""
+    values = torch.empty(shape)
+    return values if values.is_meta else values.normal_(0.0, std)
 
 
 def _per_channel(kernel: Tensor, features: Tensor) -> Tensor:
