@@ -9,8 +9,8 @@ from ..errors import SettingsError
 from ..models.gpen import GpenSpec
 from .losses import LossWeights
 
-_SMALL_CHANNELS = (128, 128, 128, 96, 64, 32, 16)
-"""Width of each level from 4×4 up, so that the levels from 32×32 on cost about the same."""
+_SMALL_CHANNELS = (96, 96, 96, 64, 48, 24, 8)
+"""Width of each level from 4×4 up,: those of the embedded restorer."""
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 
