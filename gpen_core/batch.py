@@ -26,7 +26,7 @@ from .models.faceparsing import FaceParser
 from .models.locking import locked
 from .models.manager import shared_manager
 from .models.retinaface import FaceDetector
-from .photo import Photo, list_photos, read_photo, write_version
+from .photo import Photo, list_photos, read_photo, require_folder, write_version
 from .photo_write import WRITABLE_SUFFIXES
 from .pipeline import PortraitSettings, restore_portrait
 from .progress import NoProgress, Progress
@@ -281,7 +281,7 @@ def _judged(record: PhotoRecord, photo: Photo, result: PortraitResult) -> PhotoR
 
 
 def _sources(spec: FolderSpec) -> list[Path]:
-    _require_folder(spec.source)
+    require_folder(spec.source)
     source, output = spec.source.resolve(), spec.output.resolve()
     if source == output or output in source.parents:
         raise SettingsError(
@@ -291,15 +291,6 @@ def _sources(spec: FolderSpec) -> list[Path]:
     results = [journal.parent for journal in spec.source.rglob(JOURNAL_NAME) if journal.parent != spec.source]
     photos = list_photos(spec.source, exclude=(spec.output, *results))
     return photos if spec.recursive else [photo for photo in photos if photo.parent == spec.source]
-
-
-def _require_folder(path: Path) -> None:
-    try:
-        problem = "" if path.is_dir() else "is not a folder"
-    except (OSError, ValueError) as error:  # a name that no file system here can hold
-        problem = f"is not a folder: {error}"
-    if problem:
-        raise PhotoError(f'"{path}" {problem}.')
 
 
 def _settings_key(spec: FolderSpec, models: _Models, settings: PortraitSettings, gate: Gate | None) -> str:

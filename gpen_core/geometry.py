@@ -8,7 +8,9 @@ import math
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from .errors import SettingsError, ShapeError
 from .types import Matrix, Points, TemplateName
@@ -113,10 +115,27 @@ def chained(a_to_b: Matrix, b_to_c: Matrix) -> Matrix:
     return np.column_stack([b_to_c[:, :2] @ a_to_b[:, :2], apply_affine(b_to_c, a_to_b[None, :, 2])[0]])
 
 
+def enlarge(pixels: torch.Tensor, scale: int) -> torch.Tensor:
+    """Enlarge photos or masks by bilinear interpolation, aligned with what `upscale_photo` gives.
+
+    Convention: the outer edges of the two pictures meet, not their outer pixel centres.
+
+    Args:
+        pixels: (B, C, H, W).
+        scale: how many times.
+
+    Returns:
+        (B, C, H * scale, W * scale).
+    """
+    if scale == 1:
+        return pixels
+    return functional.interpolate(pixels, scale_factor=scale, mode="bilinear", align_corners=False)
+
+
 def enlargement(factor: int) -> Matrix:
     """Return the (2, 3) matrix from a picture's pixels to those of the same picture a whole number of times larger.
 
-    Convention: the outer edges of the two pictures meet, as `upscale.enlarge` has it.
+    Convention: the outer edges of the two pictures meet, as `enlarge` has it.
     """
     shift = (factor - 1) / 2
     return np.array([[factor, 0, shift], [0, factor, shift]], dtype=np.float64)

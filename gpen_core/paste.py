@@ -10,9 +10,8 @@ import torch
 from .align import cut, require_image, to_picture, to_tensor
 from .detail import detail_trust, lost_detail
 from .errors import SettingsError, ShapeError
-from .geometry import Pixels, bounds_of, chained, enlargement, invert, scale_of, shifted, warp
+from .geometry import Pixels, bounds_of, chained, enlarge, enlargement, invert, scale_of, shifted, warp
 from .types import FaceCrop, Matrix
-from .upscale import enlarge
 
 # Between these scales (crop pixels per photo pixel) the photo's own detail fades in.
 _FULL_DETAIL_SCALE = 0.8
@@ -70,7 +69,7 @@ def paste_faces(
         masks: one (S, S) mask in [0, 1] per crop, in crop space.
         settings: how to blend; the default blends fully.
         background: (3, H * n, W * n) picture to blend into, the photo as an upscaler made it; the photo itself if None.
-            The crops are then those of the photo enlarged n times by `upscale.enlarge`. The detail that is kept in a
+            The crops are then those of the photo enlarged n times by `enlarge`. The detail that is kept in a
             face always comes from the photo.
         in_place: write into the background itself, or else into `image`, which the caller gives away, and return it.
             The result is the same; of a large photo this saves the copy.

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
-from torch.nn import functional
 
 from . import icc
 from .errors import PhotoError
+from .geometry import enlarge
 from .photo_open import StoredPicture, open_picture, strict_pillow
 from .photo_write import DEEP_SUFFIXES, write_photo
 
@@ -129,6 +129,20 @@ def write_version(
     )
 
 
+def require_folder(path: Path) -> None:
+    """Check that there is such a folder.
+
+    Raises:
+        PhotoError: if there is none, or the name is one that no file system here can hold.
+    """
+    try:
+        problem = "" if path.is_dir() else "is not a folder"
+    except (OSError, ValueError) as error:
+        problem = f"is not a folder: {error}"
+    if problem:
+        raise PhotoError(f'"{path}" {problem}.')
+
+
 def list_photos(folder: str | Path, *, exclude: Collection[str | Path] = ()) -> list[Path]:
     """List every photo file in a folder and its sub-folders, by name, folder by folder.
 
@@ -143,8 +157,7 @@ def list_photos(folder: str | Path, *, exclude: Collection[str | Path] = ()) -> 
         PhotoError: if `folder` is not a folder.
     """
     root = Path(folder)
-    if not root.is_dir():
-        raise PhotoError(f'"{root}" is not a folder.')
+    require_folder(root)
     excluded = {Path(path).resolve() for path in exclude}
     photos: list[Path] = []
     for parent, folders, names in os.walk(root):
@@ -235,7 +248,7 @@ def _at_size_of(pixels: torch.Tensor, photo: Photo) -> tuple[torch.Tensor | None
     if scale < 2 or tuple(pixels.shape[-2:]) != (photo.size[0] * scale, photo.size[1] * scale):
         return alpha, dpi
     if alpha is not None:
-        alpha = functional.interpolate(alpha[None, None], scale_factor=scale, mode="bilinear")[0, 0]
+        alpha = enlarge(alpha[None, None], scale)[0, 0]
     return alpha, dpi and (dpi[0] * scale, dpi[1] * scale)
 
 

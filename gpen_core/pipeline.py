@@ -10,7 +10,7 @@ import torch
 from .align import align_face, cut, require_image
 from .detect import DetectSettings, detect_faces
 from .errors import NoFaceError, SettingsError
-from .geometry import apply_affine, invert, template_points
+from .geometry import apply_affine, enlarge, invert, template_points
 from .masks import MaskArea, face_mask
 from .models.descriptor import Restorer
 from .models.facemesh import FaceMesh, load_face_mesh
@@ -21,7 +21,7 @@ from .paste import PasteSettings, paste_faces, times_larger
 from .progress import NoProgress, Progress
 from .restore import restore_faces
 from .types import Box, Face, FaceCrop, FaceReport, MaskSource, PortraitResult
-from .upscale import PictureUpscaler, UpscaleSettings, enlarge, upscale_photo
+from .upscale import PictureUpscaler, UpscaleSettings, upscale_photo
 
 NoFaceChoice: TypeAlias = Literal["keep", "whole", "stop"]
 

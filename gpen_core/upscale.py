@@ -8,7 +8,6 @@ from functools import partial
 from typing import Protocol
 
 import torch
-from torch.nn import functional
 
 from .align import require_image
 from .errors import ModelMemoryError, SettingsError
@@ -92,23 +91,6 @@ def upscale_photo(
         else:
             progress.advance(waiting.popleft().area)
     return canvas.clamp_(0, 1)
-
-
-def enlarge(pixels: torch.Tensor, scale: int) -> torch.Tensor:
-    """Enlarge photos or masks by bilinear interpolation, aligned with what `upscale_photo` gives.
-
-    Convention: the outer edges of the two pictures meet, not their outer pixel centres.
-
-    Args:
-        pixels: (B, C, H, W).
-        scale: how many times.
-
-    Returns:
-        (B, C, H * scale, W * scale).
-    """
-    if scale == 1:
-        return pixels
-    return functional.interpolate(pixels, scale_factor=scale, mode="bilinear", align_corners=False)
 
 
 @dataclass(frozen=True)

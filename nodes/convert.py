@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from ..gpen_core.errors import ShapeError
+from ..gpen_core.geometry import enlarge
 from ..gpen_core.types import Face
-from ..gpen_core.upscale import enlarge
 
 
 @dataclass(frozen=True, eq=False)

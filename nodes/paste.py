@@ -5,12 +5,12 @@ from comfy_api.latest import io
 
 from ..gpen_core.align import enlarged_crop
 from ..gpen_core.errors import ShapeError
+from ..gpen_core.geometry import enlarge
 from ..gpen_core.masks import FaceMask, MaskArea, face_mask
 from ..gpen_core.models.facemesh import FaceMesh, load_face_mesh
 from ..gpen_core.models.faceparsing import FaceParser
 from ..gpen_core.paste import PasteSettings, paste_faces, times_larger
 from ..gpen_core.types import FaceCrop
-from ..gpen_core.upscale import enlarge
 from . import convert, host, sockets
 from .lease import NetworkNode
 from .report import describe_pasted

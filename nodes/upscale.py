@@ -8,7 +8,8 @@ import torch
 from comfy_api.latest import io
 
 from ..gpen_core.errors import SettingsError
-from ..gpen_core.upscale import PictureUpscaler, enlarge, upscale_photo
+from ..gpen_core.geometry import enlarge
+from ..gpen_core.upscale import PictureUpscaler, upscale_photo
 from . import convert, host, sockets
 from .lease import NetworkNode
 

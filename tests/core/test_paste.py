@@ -10,11 +10,10 @@ import torch
 
 from gpen_core.align import align_face, cut, enlarged_crop
 from gpen_core.errors import SettingsError, ShapeError
-from gpen_core.geometry import apply_affine, invert, template_points
+from gpen_core.geometry import apply_affine, enlarge, invert, template_points
 from gpen_core.masks import inner_box
 from gpen_core.paste import PasteSettings, paste_faces
 from gpen_core.types import Box, Face, FaceCrop
-from gpen_core.upscale import enlarge
 
 PLAIN = PasteSettings(soften_below_px=0)
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from gpen_core.errors import CancelledError, ModelMemoryError, SettingsError, ShapeError
+from gpen_core.geometry import enlarge
 from gpen_core.progress import NoProgress
-from gpen_core.upscale import UpscaleSettings, enlarge, upscale_photo
+from gpen_core.upscale import UpscaleSettings, upscale_photo
 
 CUDA_WORDS = "CUDA out of memory. Tried to allocate 2.00 GiB."
 
