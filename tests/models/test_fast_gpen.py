@@ -52,7 +52,7 @@ def test_wide_features_are_convolved_with_fewer_products_to_the_same_result() ->
     source, factors = torch.randn(10, 12, 40, generator=generator), torch.rand(40, generator=generator)
     target = torch.zeros(8, 12, 48)
 
-    WinogradConv(weight)(Workspace(), source, factors, bias, target[:, :, :24])
+    WinogradConv(weight.permute(1, 2, 3, 0).contiguous())(Workspace(), source, factors, bias, target[:, :, :24])
 
     planar = (source * factors).permute(2, 0, 1)[None]
     expected = torch.nn.functional.leaky_relu(torch.conv2d(planar, weight, bias, padding=(0, 1)), 0.2)[0]

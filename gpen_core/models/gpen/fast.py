@@ -12,7 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from .fast_layers import Features, First, Halving, Reader, Styled, linear
+from .fast_layers import Features, First, FirstFeatures, Halving, Reader, Styled, linear
 from .network import Blur, EqualizedLinear, GpenGenerator, StyledConv, ToRGB, Upsample
 from .workspace import Workspace
 
@@ -101,16 +101,15 @@ class FastGenerator:
             code = linear(layer, code) if isinstance(layer, EqualizedLinear) else layer(code)
         return self._decode(code, skips, space)
 
-    def _encode(self, picture: Tensor, space: Workspace) -> list[Features]:
+    def _encode(self, picture: Tensor, space: Workspace) -> list[Features | FirstFeatures]:
         """Give the features of every level from 4×4 up."""
-        side = picture.shape[-1]
-        skips = [self._first(picture, Features.take(space, "skip0", side, self._channels[-1]))]
+        skips: list[Features | FirstFeatures] = [self._first(space, picture)]
         for stage, layer in enumerate(self._encoder, start=1):
-            out = Features.take(space, f"skip{stage}", side >> stage, self._channels[-1 - stage])
+            out = Features.take(space, f"skip{stage}", skips[0].side >> stage, self._channels[-1 - stage])
             skips.append(layer(skips[-1], out))
         return skips[::-1]
 
-    def _decode(self, style: Tensor, skips: list[Features], space: Workspace) -> Tensor:
+    def _decode(self, style: Tensor, skips: list[Features | FirstFeatures], space: Workspace) -> Tensor:
         """Give the picture: (S, S, 3)."""
         features = Features.take(space, "odd", 4, self._channels[0])
         features.rows(0, 4).copy_(self._constant)

@@ -101,15 +101,40 @@ class First:
 
     def __init__(self, stage: nn.Module) -> None:
         conv = _part(stage, "0")
-        self._weight = _laid_out(conv.weight) * conv.scale
+        self._weight = conv.weight.data.view(conv.weight.shape[-4:-2]).t() * conv.scale
         self._bias = stage.get_parameter("1.bias")
 
-    def __call__(self, picture: Tensor, out: Features) -> Features:
+    def __call__(self, space: Workspace, picture: Tensor) -> "FirstFeatures":
         """Read (3, S, S)."""
-        picture = picture[None].contiguous(memory_format=torch.channels_last)
-        for first, end in parts(0, out.side, out.data[0].nbytes, _BAND_BYTES):
-            _activate(F.conv2d(picture[:, :, first:end], self._weight, self._bias), out.rows(first, end))
-        return out.times(torch.tensor(ACTIVATION_GAIN))
+        return FirstFeatures(space, picture.permute(1, 2, 0).contiguous(), self._weight, self._bias)
+
+
+class FirstFeatures:
+    """What the encoder's 1×1 convolution makes, row by row when asked: as a map it would be the largest of all.
+
+    Attributes:
+        factor: the true features are the rows times this.
+        side: W and H.
+    """
+
+    def __init__(self, space: Workspace, picture: Tensor, weight: Tensor, bias: Tensor) -> None:
+        self.factor = torch.tensor(ACTIVATION_GAIN)
+        self.side = len(picture)
+        self._space, self._picture, self._weight, self._bias = space, picture, weight, bias
+
+    def rows(self, first: int, end: int) -> Tensor:
+        """Make rows `first` to `end`, zeros where they lie beyond the map: (end − first, W, C).
+
+        They are valid until more are asked for, or something else takes the buffer "products".
+        """
+        made = self._space.take("products", end - first, self.side, len(self._bias))
+        top, bottom = max(0, first), min(end, self.side)
+        made[: top - first].zero_()
+        made[bottom - first :].zero_()
+        inner = made[top - first : bottom - first].view(-1, len(self._bias))
+        torch.addmm(self._bias, self._picture[top:bottom].view(-1, 3), self._weight, out=inner)
+        F.leaky_relu_(inner, SLOPE)
+        return made
 
 
 class Halving:
@@ -121,7 +146,7 @@ class Halving:
         self._bias = stage.get_parameter("2.bias")
         self._blur = _blur_weight(stage.get_submodule("0"), self._weight.shape[1])
 
-    def __call__(self, features: Features, out: Features) -> Features:
+    def __call__(self, features: Features | FirstFeatures, out: Features) -> Features:
         """Give features of half the side, in the memory of `out`."""
         factor = features.factor * self._scale
         bias = (self._bias / factor).to(self._bias.dtype)
@@ -146,9 +171,10 @@ class Styled:
         self._energy = weight[0].float().square().sum(dim=(2, 3)).t().contiguous()
         self._modulation, self._scale = conv.modulation, conv.scale
         self.blur = _blur_weight(conv.blur, self.width) if conv.up else None
-        is_wide = weight.shape[2] >= _WIDE and side >= _TALL and weight.dtype == torch.float32
-        self.winograd = WinogradConv(weight[0]) if is_wide and not conv.up else None
-        self.weight = weight[0] if self.winograd else _laid_out(weight, for_enlarging=conv.up)
+        is_wide = weight.shape[2] >= _WIDE and side >= _TALL and weight.dtype == torch.float32 and not conv.up
+        self.weight = _laid_out(weight, inputs_first=is_wide or conv.up)
+        self.winograd = WinogradConv(self.weight) if is_wide else None
+        self.band_bytes = _BAND_BYTES if self.winograd is None or self.winograd.keeps_filters else _STRIP_BYTES
         self.bias, self.skip_bias = layer.activate.bias.split(self.width)
         self.skip_weight = layer.noise.weight
 
@@ -189,7 +215,7 @@ class Applied:
         self,
         space: Workspace,
         features: Features,
-        skip: Features,
+        skip: Features | FirstFeatures,
         rows: tuple[int, int],
         target: Tensor | None,
         finished: Finished | None = None,
@@ -206,21 +232,21 @@ class Applied:
         """
         layer, grown = self.layer, skip.side // features.side
         skip_weight = (layer.skip_weight * skip.factor).to(layer.skip_weight.dtype)
-        for top, bottom in parts(rows[0] // grown, rows[1] // grown, features.data[0].nbytes, _BAND_BYTES):
+        for top, bottom in parts(rows[0] // grown, rows[1] // grown, features.data[0].nbytes, layer.band_bytes):
             first, end = top * grown, bottom * grown
             if target is None:
                 band = space.take("kept", end - first, skip.side, 2 * layer.width)
             else:
                 band = target[first - rows[0] : end - rows[0]]
             convolved, beside = band.split(layer.width, dim=-1)
-            self._convolve(space, features.rows(top - 1, bottom + 1), convolved)
+            self._convolve(space, features.rows(top - 1, bottom + 1), convolved, goes_on=top > 0)
             torch.addcmul(layer.skip_bias, skip.rows(first, end), skip_weight, out=beside)
             F.leaky_relu_(beside, SLOPE)
             if finished:
                 finished(slice(first, end), band)
 
     def strips(
-        self, space: Workspace, features: Features, skip: Features
+        self, space: Workspace, features: Features, skip: Features | FirstFeatures
     ) -> Iterator[tuple[tuple[int, int], Features]]:
         """Make the whole result, but keep only a strip of it at a time.
 
@@ -242,7 +268,7 @@ class Applied:
             strip.rows(rows[1], end + _EDGE).zero_()
             yield (first, end), strip
 
-    def _convolve(self, space: Workspace, source: Tensor, target: Tensor) -> None:
+    def _convolve(self, space: Workspace, source: Tensor, target: Tensor, *, goes_on: bool) -> None:
         """Convolve rows that reach one beyond the band on both sides."""
         layer = self.layer
         if layer.winograd and self.factors is not None:
@@ -252,7 +278,7 @@ class Applied:
         if layer.blur is None:
             _activate(F.conv2d(_planar(source), self.weight, self.bias, padding=(0, 1)), target)
         else:
-            enlarge(space, source, self.weight, layer.blur, self.bias, target)
+            enlarge(space, source, self.weight, layer.blur, self.bias, target, goes_on=goes_on)
 
 
 class Reader:
@@ -302,13 +328,13 @@ def _activate(made: Tensor, target: Tensor) -> None:
     torch._C._nn.leaky_relu(made[0].permute(1, 2, 0), SLOPE, out=target)
 
 
-def _laid_out(parameter: nn.Parameter, *, for_enlarging: bool = False) -> Tensor:
+def _laid_out(parameter: nn.Parameter, *, inputs_first: bool = False) -> Tensor:
     """Lay out a weight ([1,] out, in, h, w) in memory as convolutions read it, and give (out, in, h, w).
 
-    With `for_enlarging` it is laid out for, and given as, (in, h, w, out).
+    With `inputs_first` it is laid out as, and given as, (in, h, w, out).
     """
     weight = parameter.data.view(parameter.shape[-4:])
-    if for_enlarging:
+    if inputs_first:
         weight = weight.permute(1, 2, 3, 0).contiguous()
         parameter.data = weight.permute(3, 0, 1, 2).unflatten(0, parameter.shape[:-3])
     else:

@@ -8,6 +8,8 @@ Source: Winograd 1980, "Arithmetic Complexity of Computations"; Lavin and Gray 2
 Neural Networks", section 4.
 """
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,6 +23,9 @@ Array = NDArray[np.float64]
 
 TILE = 4
 _WINDOW = TILE + 2
+
+_LARGEST_KEPT = 32 << 20
+"""Bytes of the largest transformed weight that is kept between calls."""
 
 _POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
 """Where polynomials are evaluated. A reciprocal pair keeps the numbers small: in float32 a tile then errs no more
@@ -44,21 +49,33 @@ class WinogradConv:
     """A 3×3 convolution that keeps the sides of wide features, with bias and leaky ReLU.
 
     Args:
-        weight: (out, in, 3, 3) float32. Four times its memory is taken for the transformed weight.
+        weight: (in, 3, 3, out) float32, contiguous; used in place.
+
+    Attributes:
+        keeps_filters: whether the transformed weight, which takes four times the memory, is kept. A large one is
+            transformed in every call, which should then have as many rows as possible.
     """
 
     def __init__(self, weight: Tensor) -> None:
         take, filter_, give = (torch.tensor(matrix, dtype=torch.float32) for matrix in tile_matrices())
-        self._take, self._give = take, give
-        made = torch.empty(_WINDOW, _WINDOW, weight.shape[1], weight.shape[0])
-        for part, target in zip(weight.split(32), made.split(32, dim=-1), strict=True):
-            target.copy_(torch.einsum("ka,lb,ocab->klco", filter_, filter_, part))
-        self._filters = made
+        self._take, self._give, self._weight = take, give, weight
+        self._transform = torch.kron(filter_, filter_).unflatten(0, (_WINDOW, _WINDOW))
+        inputs, out = weight.shape[0], weight.shape[-1]
+        shape = (_WINDOW, inputs, _WINDOW, out)
+        self.keeps_filters = math.prod(shape) * weight.itemsize <= _LARGEST_KEPT
+        self._filters = torch.empty(shape if self.keeps_filters else 0)
+        for point, filters in enumerate(self._filters):
+            self._make_filters(point, filters)
 
     @property
     def nbytes(self) -> int:
-        """Memory of the transformed weight."""
+        """Memory of the transformed weight that is kept."""
         return self._filters.nbytes
+
+    def _make_filters(self, point: int, out: Tensor) -> None:
+        """Transform the weight for one point of the rows, and every point of the columns: (in, points, out)."""
+        inputs = len(self._weight)
+        torch.bmm(self._transform[point].expand(inputs, -1, -1), self._weight.view(inputs, 9, -1), out=out)
 
     def __call__(self, space: Workspace, source: Tensor, factors: Tensor, bias: Tensor, target: Tensor) -> None:
         """Convolve rows of features.
@@ -74,13 +91,18 @@ class WinogradConv:
         tiles = (height // TILE, width // TILE)
         windows = self._windows(space, source, factors)
         made = space.take("products", _WINDOW, _WINDOW, tiles[0] * tiles[1], out)
-        pixels = space.take("pixels", _WINDOW, *tiles, len(factors))
-        values = space.take("values", *pixels.shape)
+        filters = space.take("filters", 0 if self.keeps_filters else len(factors), _WINDOW, out)
+        pixels = space.take("scratch", _WINDOW, *tiles, len(factors))
+        values = space.take("between", *pixels.shape)
         for point in range(_WINDOW):
             pixels.copy_(windows[point])
             torch.mm(self._take, pixels.view(_WINDOW, -1), out=values.view(_WINDOW, -1))
-            torch.bmm(values.view(_WINDOW, -1, len(factors)), self._filters[point], out=made[point])
-        half = space.take("half", TILE, _WINDOW, tiles[0] * tiles[1] * out)
+            if self.keeps_filters:
+                filters = self._filters[point]
+            else:
+                self._make_filters(point, filters)
+            torch.bmm(values.view(_WINDOW, -1, len(factors)), filters.transpose(0, 1), out=made[point])
+        half = space.take("rows", TILE, _WINDOW, tiles[0] * tiles[1] * out)
         torch.mm(self._give, made.view(_WINDOW, -1), out=half.view(TILE, -1))
         whole = space.take("products", TILE, TILE, tiles[0] * tiles[1] * out)
         torch.bmm(self._give.expand(TILE, -1, -1), half, out=whole)
@@ -92,7 +114,7 @@ class WinogradConv:
         """Transform along the rows, and view what tiles read: (points, pixels of a tile, tile rows, columns, in)."""
         rows, width, channels = source.shape
         count, line = (rows - 2) // TILE, (width + 2) * channels
-        padded = space.take("padded", rows, width + 2, channels)
+        padded = space.take("products", rows, width + 2, channels)
         padded[:, 0].zero_()
         padded[:, -1].zero_()
         torch.mul(source, factors, out=padded[:, 1:-1])
