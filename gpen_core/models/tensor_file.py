@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..pages import allocate
+
 _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 32 * 2**20  # the header of the largest known file takes 0.03 MB
 _READERS = 4
@@ -95,7 +97,7 @@ class TensorFile:
             ValueError: if the file has become shorter since its header was read.
         """
         # Allocated here and not by the readers: threads have heaps of their own, which give nothing back to each other.
-        content = [torch.empty(one.size_bytes, dtype=torch.uint8) for one in self.tensors.values()]
+        content = [allocate(one.size_bytes) for one in self.tensors.values()]
         with ThreadPoolExecutor(min(_READERS, os.cpu_count() or 1)) as readers:
             list(readers.map(self._fill, content, self.tensors.values()))
         return {

@@ -9,7 +9,7 @@ import torch
 
 from gpen_core import load_restorer
 from gpen_core.models.descriptor import Restorer
-from gpen_core.models.gpen import GpenGenerator, GpenSpec, fast_layers
+from gpen_core.models.gpen import GpenGenerator, GpenSpec, fast_layers, winograd
 from gpen_core.models.gpen.fast import FastForm, FastGenerator, suits
 from gpen_core.models.gpen.winograd import WinogradConv, tile_matrices
 from gpen_core.models.gpen.workspace import Workspace
@@ -46,18 +46,24 @@ def test_a_tile_is_the_convolution_it_stands_for() -> None:
     np.testing.assert_allclose(made, np.correlate(pixels, taps), atol=1e-12)
 
 
-def test_wide_features_are_convolved_with_fewer_products_to_the_same_result() -> None:
+@pytest.mark.parametrize("largest_kept", [0, 1 << 20], ids=["filters made anew", "filters kept"])
+def test_wide_features_are_convolved_with_fewer_products_to_the_same_result(
+    largest_kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(winograd, "_LARGEST_KEPT", largest_kept)
     generator = torch.Generator().manual_seed(0)
     weight, bias = torch.randn(24, 40, 3, 3, generator=generator), torch.randn(24, generator=generator)
     source, factors = torch.randn(10, 12, 40, generator=generator), torch.rand(40, generator=generator)
     target = torch.zeros(8, 12, 48)
 
-    WinogradConv(weight.permute(1, 2, 3, 0).contiguous())(Workspace(), source, factors, bias, target[:, :, :24])
+    conv = WinogradConv(weight.permute(1, 2, 3, 0).contiguous())
+    conv(Workspace(), source, factors, bias, target[:, :, :24])
 
     planar = (source * factors).permute(2, 0, 1)[None]
     expected = torch.nn.functional.leaky_relu(torch.conv2d(planar, weight, bias, padding=(0, 1)), 0.2)[0]
     torch.testing.assert_close(target[:, :, :24], expected.permute(1, 2, 0), atol=2e-4, rtol=0)
     assert not target[:, :, 24:].any()
+    assert conv.nbytes == (36 * 24 * 40 * 4 if largest_kept else 0)
 
 
 @pytest.mark.parametrize(

@@ -182,6 +182,17 @@ def test_a_safetensors_header_that_lies_is_refused(tmp_path):
                 pytest.fail(f"{name}: {reader(path)}")
 
 
+def test_tensors_of_megabytes_come_back_as_they_were_and_can_be_changed(tmp_path):
+    weights = {"large": torch.arange(1_500_000.0).reshape(1000, 1500), "small": torch.ones(3)}
+    save_file(weights, tmp_path / "a.safetensors")
+
+    read = read_state_dict(tmp_path / "a.safetensors")
+
+    torch.testing.assert_close(read, weights, rtol=0, atol=0)
+    read["large"].zero_()
+    torch.testing.assert_close(read_state_dict(tmp_path / "a.safetensors"), weights, rtol=0, atol=0)
+
+
 def test_types_and_shapes_come_back_as_they_were(tmp_path):
     weights = {
         str(dtype): torch.ones(shape, dtype=dtype)

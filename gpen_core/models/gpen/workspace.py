@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from ...pages import allocate
+
 
 class Workspace:
     """Buffers by name, kept between calls: fresh memory costs more than the arithmetic done on it."""
@@ -16,7 +18,7 @@ class Workspace:
         count = torch.Size(shape).numel()
         if name not in self._buffers or self._buffers[name].numel() < count:
             self._buffers.pop(name, None)
-            self._buffers[name] = torch.empty(count, dtype=self.dtype)
+            self._buffers[name] = allocate(count * self.dtype.itemsize).view(self.dtype)
         return self._buffers[name][:count].view(shape)
 
     @property
