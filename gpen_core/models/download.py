@@ -9,11 +9,12 @@ from pathlib import Path
 from ..errors import DownloadError, GpenError
 from ..progress import NoProgress, Progress
 from .catalog import WeightsCard
+from .connection import NO_CONNECTION, TransferError, TransferSettings
 from .content import ABOUT, hash_file, mismatch, read_content
 from .ledger import Entry, read_ledger, record
 from .locking import locked
 from .places import FOLDERS_VARIABLE, user_folder
-from .transfer import NO_CONNECTION, Transfer, TransferError, TransferSettings, discard, fetch_part
+from .transfer import Transfer, discard, fetch_part
 
 logger = logging.getLogger(__name__)
 

@@ -3,59 +3,18 @@
 import http.client
 import json
 import os
-import ssl
 import time
 import urllib.error
-import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
-from urllib.parse import urlsplit
 
-from ..errors import GpenError
 from ..progress import Progress
-
-NO_CONNECTION = "no connection"
-"""How the text of a `TransferError` begins where a server could not be reached at all."""
+from .connection import TransferError, TransferSettings, broken, check_scheme, open_url
 
 _CHUNK = 256 * 1024
 _MAX_BYTES = 8 * 2**30  # where neither the card nor the server says how long a file is
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _TEMPORARY = (408, 425, 429)  # request timeout, too early, too many requests
-_AGENT = "gpen-portrait (+weights fetch)"
-
-
-class TransferError(GpenError):
-    """An attempt failed; the text says why, in few words.
-
-    Attributes:
-        temporary: whether the same server may do better if asked again.
-    """
-
-    def __init__(self, words: str, temporary: bool) -> None:
-        super().__init__(words)
-        self.temporary = temporary
-
-
-@dataclass(frozen=True)
-class TransferSettings:
-    """How patient a transfer is.
-
-    Attributes:
-        timeout_s: how long the server may stay silent.
-        slowest_bytes_per_s: what counts as stalled when the mean of `window_s` falls below it.
-        window_s: over how long the speed is measured.
-        attempts: how often one mirror is asked, as long as it fails in ways that may pass.
-        pause_s: how long to wait before asking again; doubled each time.
-        loopback_http: whether plain http is allowed to this very machine; for tests.
-    """
-
-    timeout_s: float = 20.0
-    slowest_bytes_per_s: float = 2048.0
-    window_s: float = 30.0
-    attempts: int = 4
-    pause_s: float = 1.0
-    loopback_http: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,7 +59,7 @@ def fetch_part(url: str, transfer: Transfer) -> None:
     if transfer.expected_bytes is not None and have == transfer.expected_bytes:
         return
     try:
-        with _open(url, have, transfer) as response:
+        with open_url(url, _conditions(url, have, transfer.part), transfer.settings) as response:
             _receive(response, url, have, transfer)
     except urllib.error.HTTPError as error:
         with error:
@@ -113,40 +72,6 @@ def discard(part: Path) -> None:
     _origin_file(part).unlink(missing_ok=True)
 
 
-def check_scheme(url: str, settings: TransferSettings) -> None:
-    """Refuse every URL that is not https, but http to this machine if the settings allow it.
-
-    Raises:
-        TransferError: if it is refused.
-    """
-    parts = urlsplit(url)
-    if parts.scheme == "https" or (settings.loopback_http and parts.scheme == "http" and parts.hostname in _LOOPBACK):
-        return
-    raise TransferError(f"{url} is not https, and weights are not fetched over anything else", False)
-
-
-class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows a redirect only to where a fetch could have gone itself."""
-
-    def __init__(self, settings: TransferSettings) -> None:
-        self._settings = settings
-
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: http.client.HTTPMessage,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        check_scheme(newurl, self._settings)
-        # Python 3.10 does not know 308, which differs from 307 only in that it may be remembered.
-        return super().redirect_request(req, fp, 307 if code == 308 else code, msg, headers, newurl)
-
-    http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302
-
-
 def _answer_refusal(error: urllib.error.HTTPError, part: Path, have: int) -> None:
     if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         if error.headers.get("Content-Range", "") == f"bytes */{have}":
@@ -157,32 +82,13 @@ def _answer_refusal(error: urllib.error.HTTPError, part: Path, have: int) -> Non
     raise TransferError(f"the server says {error.code} {' '.join(str(error.reason).split())}", temporary) from error
 
 
-def _open(url: str, have: int, transfer: Transfer) -> http.client.HTTPResponse:
-    headers = {"User-Agent": _AGENT, "Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
-        origin = _read_origin(transfer.part)
-        if origin is not None and origin.url == url and origin.validator:
-            headers["If-Range"] = origin.validator
-    # Proxies come from the environment, certificates from the system; file: and ftp: have no handler here.
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(context=ssl.create_default_context()),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        _SafeRedirects(transfer.settings),
-    ):
-        opener.add_handler(handler)
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310 (the scheme was checked)
-    try:
-        response: http.client.HTTPResponse = opener.open(request, timeout=transfer.settings.timeout_s)
-    except urllib.error.HTTPError:
-        raise
-    except (OSError, http.client.HTTPException) as error:
-        raise _broken(error, transfer.settings) from error
-    return response
+def _conditions(url: str, have: int, part: Path) -> dict[str, str]:
+    """Ask for what is missing only, and only if it is of the version that is here."""
+    if not have:
+        return {}
+    origin = _read_origin(part)
+    same = origin is not None and origin.url == url and origin.validator
+    return {"Range": f"bytes={have}-", **({"If-Range": origin.validator} if origin and same else {})}
 
 
 def _receive(response: http.client.HTTPResponse, url: str, have: int, transfer: Transfer) -> None:
@@ -234,7 +140,7 @@ def _read_piece(response: http.client.HTTPResponse, settings: TransferSettings) 
     try:
         return response.read1(_CHUNK)
     except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a broken chunk length
-        raise _broken(error, settings) from error
+        raise broken(error, settings) from error
 
 
 def _range_start(response: http.client.HTTPResponse) -> int:
@@ -286,14 +192,3 @@ def _read_origin(part: Path) -> _Origin | None:
 
 def _write_origin(part: Path, origin: _Origin) -> None:
     _origin_file(part).write_text(json.dumps(asdict(origin)), "utf-8")
-
-
-def _broken(error: Exception, settings: TransferSettings) -> TransferError:
-    cause = error.reason if isinstance(error, urllib.error.URLError) else error
-    if isinstance(cause, TimeoutError):
-        return TransferError(f"the server was silent for {settings.timeout_s:g} s", True)
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return TransferError(f"the server's certificate is not valid: {cause.verify_message}", False)
-    if isinstance(error, urllib.error.URLError):
-        return TransferError(f"{NO_CONNECTION}: {cause}", True)
-    return TransferError(f"the connection broke: {cause}", True)

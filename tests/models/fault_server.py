@@ -11,14 +11,16 @@ import pytest
 
 from gpen_core.errors import CancelledError, DownloadError
 from gpen_core.models.catalog import Licence, WeightsCard
+from gpen_core.models.connection import TransferSettings
 from gpen_core.models.download import fetch
-from gpen_core.models.transfer import TransferSettings
 from gpen_core.progress import NoProgress
 
 CONTENT = bytes(range(256)) * 4000  # 1,024,000 bytes
 LENGTH = len(CONTENT)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-QUICK = TransferSettings(timeout_s=0.5, window_s=0.4, slowest_bytes_per_s=100_000, pause_s=0.01, loopback_http=True)
+QUICK = TransferSettings(
+    timeout_s=0.5, answer_s=1.2, window_s=0.4, slowest_bytes_per_s=100_000, pause_s=0.01, loopback_http=True
+)
 
 
 class FaultServer:
@@ -112,6 +114,14 @@ class FaultServer:
 
     def silent(self, to):
         time.sleep(1.5)
+
+    def drips_its_headers(self, to):
+        """Never silent for long, and never done: each byte comes well before the timeout of the socket."""
+        to.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+        for _ in range(100):
+            to.wfile.write(b"x")
+            to.wfile.flush()
+            time.sleep(0.1)
 
     def drips(self, to):
         self.head(to)

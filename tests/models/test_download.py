@@ -6,9 +6,9 @@ import re
 import pytest
 
 from gpen_core.errors import CancelledError, DownloadError
+from gpen_core.models.connection import TransferSettings
 from gpen_core.models.download import fetch
 from gpen_core.models.ledger import read_ledger
-from gpen_core.models.transfer import TransferSettings
 
 from .fault_server import CONTENT, LENGTH, QUICK, SHA256, Watch, assert_fetched, card, refusal
 
@@ -53,6 +53,7 @@ FAILS = {
     "hangs-up": "the connection broke: |no connection: ",
     "stalls": "the server was silent for 0.5 s",
     "silent": "the server was silent for 0.5 s",
+    "drips-its-headers": "the server did not begin to answer within 1.2 s",
     "drips": "too slow: [0-9,]+ bytes per second",
     "wrong-bytes": "its SHA-256 is [0-9a-f]{64}, expected " + SHA256,
     "wrong-length": "expected a file of 1,024,000 bytes, the server has one of 777",

@@ -89,7 +89,7 @@ import sys
 from pathlib import Path
 from gpen_core.models.catalog import Licence, WeightsCard
 from gpen_core.models.download import fetch
-from gpen_core.models.transfer import TransferSettings
+from gpen_core.models.connection import TransferSettings
 url, sha256, size, folder = sys.argv[1:]
 card = WeightsCard("face.pth", "restorer", "restore", "GPEN", (url,), Licence("t", False), "", sha256, int(size))
 print("ready", flush=True)
