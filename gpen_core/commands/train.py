@@ -32,7 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="width of every level from 4×4 up (default: small)",
     )
     parser.add_argument("--feature-weight", type=float, default=0.1, help="weight of the ImageNet feature loss")
-    parser.add_argument("--adversarial", type=float, default=0.0, help="weight of a rival network; for converged runs")
+    parser.add_argument(
+        "--feature-blocks", type=int, default=3, help="blocks of that network to compare (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--adversarial", type=float, default=0.0, help="pull of a rival network, of all others'; for converged runs"
+    )
     parser.add_argument("--bf16", action="store_true", help="train in bfloat16 (for processors with AMX)")
     parser.add_argument("--compile", action="store_true", help="compile the network: slow to start, faster afterwards")
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare pictures (default: %(default)s)")
@@ -57,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         batch_size=args.batch,
         learning_rate=args.rate,
         fall=args.fall,
-        loss=LossWeights(feature=args.feature_weight),
+        loss=LossWeights(feature=args.feature_weight, feature_blocks=args.feature_blocks),
         adversarial=args.adversarial,
         precision="bfloat16" if args.bf16 else "float32",
         compile=args.compile,

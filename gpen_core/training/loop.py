@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 EXPORT = "ema.safetensors"
 _LOWEST_RATE = 0.02
 _MAX_GRADIENT = 1.0
+_TINY = 1e-12
 
 
 def train(settings: TrainSettings, *, resume: bool = False, progress: Progress | None = None) -> Path:
@@ -76,24 +77,30 @@ class Stepper:
                 group["lr"] = learning_rate(settings, state.images)
         with self._autocast():
             restored = self.forward(poor)
-        window = _window(settings, state.images)
-        parts = self.loss(restored, clear, window)
-        near = [cut_window(pictures, window) for pictures in (poor, restored, clear)] if state.rival else []
-        if state.rival:
-            with self._autocast():
-                parts["adversarial"] = state.rival.displeasure(*near[:2])
-            parts["total"] = parts["total"] + settings.adversarial * parts["adversarial"]
+        parts, pull = self._judge(poor, restored.detach().requires_grad_(), clear)
         state.network.zero_grad()
-        parts["total"].backward()
+        restored.backward(pull)
         nn.utils.clip_grad_norm_(state.network.parameters(), _MAX_GRADIENT)
         for optimizer in state.optimizers:
             optimizer.step()
-        if state.rival:
-            with self._autocast():
-                parts["rival"] = torch.tensor(state.rival.learn(*near))
         decay = 0.5 ** (len(poor) / min(settings.ema_images, 1 + state.images / 4))
         update_average(state.average, state.network, decay)
         return {name: float(value.detach()) for name, value in parts.items()}
+
+    def _judge(self, poor: Tensor, restored: Tensor, clear: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Give the parts of the loss, and the gradient by which they pull at the restored picture."""
+        rival, window = self.state.rival, _window(self.settings, self.state.images)
+        parts = self.loss(restored, clear, window)
+        (pull,) = torch.autograd.grad(parts["total"], restored)
+        if rival:
+            near = [cut_window(pictures, window) for pictures in (poor, restored, clear)]
+            with self._autocast():
+                parts["adversarial"] = rival.displeasure(*near[:2])
+            (rival_pull,) = torch.autograd.grad(parts["adversarial"], restored)
+            pull = pull + rival_pull * (self.settings.adversarial * pull.norm() / (rival_pull.norm() + _TINY))
+            with self._autocast():
+                parts["rival"] = torch.tensor(rival.learn(*near))
+        return parts, pull
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast("cpu", torch.bfloat16, enabled=self.settings.precision == "bfloat16")

@@ -21,12 +21,14 @@ class LossWeights:
         pixel: Charbonnier distance.
         frequency: distance of the Fourier coefficients.
         feature: distance of an ImageNet network's features; 0 leaves the network out.
+        feature_blocks: of how many of its blocks. Three tell edges and textures; six, parts of a face.
         eyes_and_mouth: extra weight of pixels around eyes, nose and mouth.
     """
 
     pixel: float = 1.0
     frequency: float = 0.1
     feature: float = 0.1
+    feature_blocks: int = 3
     eyes_and_mouth: float = 1.0
 
 
@@ -39,7 +41,7 @@ class RestorationLoss(nn.Module):
         super().__init__()
         self.weights = weights
         self.register_buffer("attention", 1 + weights.eyes_and_mouth * _feature_map(size))
-        self.features = EfficientNetFeatures() if weights.feature else None
+        self.features = EfficientNetFeatures(weights.feature_blocks) if weights.feature else None
 
     def forward(self, restored: Tensor, true: Tensor, window: tuple[int, int] = (0, 0)) -> dict[str, Tensor]:
         """Give each part unweighted, and their weighted sum as "total".
@@ -78,7 +80,7 @@ def cut_window(pictures: Tensor, window: tuple[int, int]) -> Tensor:
 
 
 class EfficientNetFeatures(nn.Module):
-    """Early features of EfficientNet-Lite0 trained on ImageNet: (N, 3, H, W) in [-1, 1] -> levels of stride 2 and 4.
+    """Features of the first blocks of EfficientNet-Lite0 trained on ImageNet: (N, 3, H, W) in [-1, 1] -> levels.
 
     Raises:
         MissingPackageError: if its two packages are not installed.

@@ -58,8 +58,9 @@ class TrainSettings:
             many `images` and a small part; resume it with fewer to end it.
         ema_images: half-life, in pictures, of the averaged weights that are exported.
         loss: what is minimised.
-        adversarial: weight of a rival's displeasure, see `rival`; 0 trains without one. Meant for runs that have
-            converged: resume them with a lower learning rate.
+        adversarial: how strongly a rival's displeasure pulls at the restored picture (see `rival`), as a part of all
+            other losses' pull; 0 trains without one. Meant for runs that have converged: resume them with a lower
+            learning rate.
         aligned_size: side of the template the files are aligned in; what lies around it is margin.
         precision: type of the generator's convolutions. bfloat16 is faster only where the processor multiplies it in
             hardware (AMX).

@@ -18,7 +18,7 @@ from .rival import Rival
 from .settings import TrainSettings
 
 CHECKPOINT = "last.pth"
-_RIVAL_RATE = 2e-4
+_RIVAL_RATE = 5e-4
 
 
 @dataclass

@@ -228,6 +228,19 @@ def test_a_rival_joins_a_run_and_is_remembered(settings):
     assert any(not torch.equal(saved[key], fresh[key]) for key in saved)
 
 
+def test_a_rival_pulls_as_strongly_as_it_is_told(settings):
+    with_rival = replace(settings, adversarial=0.5)
+    step = Stepper(with_rival, new_state(with_rival))
+    random = torch.Generator().manual_seed(0)
+    poor, clear = (torch.rand(2, 3, 32, 32, generator=random) * 2 - 1 for _ in range(2))
+    restored = poor.clone().requires_grad_()
+
+    (alone,) = torch.autograd.grad(step.loss(restored, clear)["total"], restored)
+    _, pull = step._judge(poor, restored, clear)
+
+    assert (pull - alone).norm() == pytest.approx(float(alone.norm()) / 2, rel=1e-3)
+
+
 def test_a_rival_learns_to_tell_true_from_restored():
     rival = Rival(2e-3, seed=0)
     random = torch.Generator().manual_seed(0)
