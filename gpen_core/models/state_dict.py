@@ -1,5 +1,7 @@
 """Read the tensors of a weights file, whatever it is called and whoever made it, without running anything it holds."""
 
+import os
+
 # Only for the name of its exception; nothing is unpickled with it.
 import pickle  # nosec B403
 import re
@@ -7,6 +9,8 @@ import struct
 import warnings
 import zipfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -24,6 +28,7 @@ FileFormat: TypeAlias = Literal["safetensors", "zip", "pickle"]
 
 _WRAPPERS = ("g_ema", "params_ema", "params", "state_dict", "model_state_dict", "model")
 _MAX_WRAPPERS = 4
+_CHECKERS = 4
 _MAX_PICKLE_BYTES = 32 * 2**20  # the names and shapes of the largest known file take 0.3 MB
 _ZIP_MAGIC = b"PK\x03\x04"
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.serialization.MAGIC_NUMBER, pickled
@@ -61,8 +66,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """
     path = Path(path)
     state_dict = _unwrap(path, _read(path, "cpu"))
-    for key, value in state_dict.items():
-        _check_finite(path, key, value)
+    with ThreadPoolExecutor(min(_CHECKERS, os.cpu_count() or 1)) as checkers:
+        list(checkers.map(partial(_check_finite, path), state_dict.keys(), state_dict.values()))
     return state_dict
 
 
@@ -238,8 +243,8 @@ def _check_plain(path: Path, key: str, value: Tensor) -> None:
 def _check_finite(path: Path, key: str, value: Tensor) -> None:
     if not value.is_floating_point() or value.numel() == 0:
         return
-    # NaN and infinity survive a sum: one quick pass on one core. torch's own reductions wait for every core, which on a
-    # busy machine took longer than reading the file. Only a sum that is not finite is looked at number by number.
+    # NaN and infinity survive a sum: one quick pass. torch's own reductions wait for every core, which on a busy
+    # machine took longer than reading the file. Only a sum that is not finite is looked at number by number.
     numbers = value.float().numpy() if value.dtype == torch.bfloat16 else value.numpy()
     with np.errstate(all="ignore"):
         suspect = not np.isfinite(np.sum(numbers, dtype=np.float32))
