@@ -1,6 +1,7 @@
 """The adversarial part of training: a rival that learns to tell restored faces from true ones, patch by patch.
 
-It sees the poor picture beside the judged one, so that a sharp face of somebody else does not please it.
+It sees the poor picture beside the judged one, so that a sharp face of somebody else does not please it; and of the
+judged one only the fine detail, so that it cannot pull at colours, light or shape.
 
 Source: Isola et al. 2017, "Image-to-Image Translation with Conditional Adversarial Networks", section 3.2 (patches);
 Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks"; logistic loss as in Yang et al. 2021,
@@ -16,6 +17,8 @@ from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils.parametrizations import spectral_norm
 
 _SLOPE = 0.2
+_DETAIL = 9
+"""Pixels over whose mean a picture's detail is measured."""
 
 
 class PatchRival(nn.Module):
@@ -31,7 +34,8 @@ class PatchRival(nn.Module):
 
     def forward(self, poor: Tensor, judged: Tensor) -> Tensor:
         """Rate every patch."""
-        features = torch.cat((poor, judged), dim=1)
+        around = F.avg_pool2d(judged, _DETAIL, stride=1, padding=_DETAIL // 2, count_include_pad=False)
+        features = torch.cat((poor, judged - around), dim=1)
         for stage in self.stages:
             features = F.leaky_relu(stage(features), _SLOPE)
         return self.verdict(features)
