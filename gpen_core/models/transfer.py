@@ -86,9 +86,8 @@ def _conditions(url: str, have: int, part: Path) -> dict[str, str]:
     """Ask for what is missing only, and only if it is of the version that is here."""
     if not have:
         return {}
-    origin = _read_origin(part)
-    same = origin is not None and origin.url == url and origin.validator
-    return {"Range": f"bytes={have}-", **({"If-Range": origin.validator} if origin and same else {})}
+    validator = _version_here(url, part)
+    return {"Range": f"bytes={have}-", **({"If-Range": validator} if validator else {})}
 
 
 def _receive(response: http.client.HTTPResponse, url: str, have: int, transfer: Transfer) -> None:
@@ -166,14 +165,18 @@ def _usable_bytes(url: str, transfer: Transfer) -> int:
     part = transfer.part
     if not part.is_file():
         return 0
-    origin = _read_origin(part)
-    same_version = origin is not None and origin.url == url and bool(origin.validator)
     have = part.stat().st_size
     too_long = transfer.expected_bytes is not None and have > transfer.expected_bytes
-    if too_long or not (transfer.any_origin or same_version):
+    if too_long or not (transfer.any_origin or _version_here(url, part)):
         discard(part)
         return 0
     return have
+
+
+def _version_here(url: str, part: Path) -> str:
+    """Give the server's name for the version that a part is of; "" if it gave none, or the part is from elsewhere."""
+    origin = _read_origin(part)
+    return origin.validator if origin is not None and origin.url == url else ""
 
 
 def _origin_file(part: Path) -> Path:

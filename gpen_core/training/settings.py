@@ -10,7 +10,7 @@ from ..models.gpen import GpenSpec
 from .losses import LossWeights
 
 _SMALL_CHANNELS = (96, 96, 96, 64, 48, 24, 8)
-"""Width of each level from 4×4 up,: those of the embedded restorer."""
+"""Width of each level from 4×4 up: those of the embedded restorer."""
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 

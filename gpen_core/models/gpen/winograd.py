@@ -72,10 +72,10 @@ class WinogradConv:
         """Memory of the transformed weight that is kept."""
         return self._filters.nbytes
 
-    def _make_filters(self, point: int, out: Tensor) -> None:
+    def _make_filters(self, point: int, out: Tensor) -> Tensor:
         """Transform the weight for one point of the rows, and every point of the columns: (in, points, out)."""
         inputs = len(self._weight)
-        torch.bmm(self._transform[point].expand(inputs, -1, -1), self._weight.view(inputs, 9, -1), out=out)
+        return torch.bmm(self._transform[point].expand(inputs, -1, -1), self._weight.view(inputs, 9, -1), out=out)
 
     def __call__(self, space: Workspace, source: Tensor, factors: Tensor, bias: Tensor, target: Tensor) -> None:
         """Convolve rows of features.
@@ -91,7 +91,6 @@ class WinogradConv:
         tiles = (height // TILE, width // TILE)
         windows = self._windows(space, source, factors)
         made = space.take("products", _WINDOW, _WINDOW, tiles[0] * tiles[1], out)
-        filters = space.take("filters", 0 if self.keeps_filters else len(factors), _WINDOW, out)
         pixels = space.take("scratch", _WINDOW, *tiles, len(factors))
         values = space.take("between", *pixels.shape)
         for point in range(_WINDOW):
@@ -100,7 +99,7 @@ class WinogradConv:
             if self.keeps_filters:
                 filters = self._filters[point]
             else:
-                self._make_filters(point, filters)
+                filters = self._make_filters(point, space.take("filters", len(factors), _WINDOW, out))
             torch.bmm(values.view(_WINDOW, -1, len(factors)), filters.transpose(0, 1), out=made[point])
         half = space.take("rows", TILE, _WINDOW, tiles[0] * tiles[1] * out)
         torch.mm(self._give, made.view(_WINDOW, -1), out=half.view(TILE, -1))
