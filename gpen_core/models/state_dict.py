@@ -1,7 +1,5 @@
 """Read the tensors of a weights file, whatever it is called and whoever made it, without running anything it holds."""
 
-import os
-
 # Only for the name of its exception; nothing is unpickled with it.
 import pickle  # nosec B403
 import re
@@ -9,7 +7,6 @@ import struct
 import warnings
 import zipfile
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -19,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UnsupportedWeightsError, WeightsNotFoundError
-from .tensor_file import TensorFile
+from .tensor_file import TensorFile, in_threads
 
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 """Endings of files that may hold weights; what a file is, is read from its content alone."""
@@ -28,7 +25,6 @@ FileFormat: TypeAlias = Literal["safetensors", "zip", "pickle"]
 
 _WRAPPERS = ("g_ema", "params_ema", "params", "state_dict", "model_state_dict", "model")
 _MAX_WRAPPERS = 4
-_CHECKERS = 4
 _MAX_PICKLE_BYTES = 32 * 2**20  # the names and shapes of the largest known file take 0.3 MB
 _ZIP_MAGIC = b"PK\x03\x04"
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.serialization.MAGIC_NUMBER, pickled
@@ -66,8 +62,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """
     path = Path(path)
     state_dict = _unwrap(path, _read(path, "cpu"))
-    with ThreadPoolExecutor(min(_CHECKERS, os.cpu_count() or 1)) as checkers:
-        list(checkers.map(partial(_check_finite, path), state_dict.keys(), state_dict.values()))
+    in_threads(partial(_check_finite, path), state_dict.keys(), state_dict.values())
     return state_dict
 
 

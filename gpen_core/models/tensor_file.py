@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from ..pages import allocate
 
 _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 32 * 2**20  # the header of the largest known file takes 0.03 MB
-_READERS = 4
+_THREADS = 4
 _DTYPES: Mapping[str, torch.dtype] = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -98,8 +98,7 @@ class TensorFile:
         """
         # Allocated here and not by the readers: threads have heaps of their own, which give nothing back to each other.
         content = [allocate(one.size_bytes) for one in self.tensors.values()]
-        with ThreadPoolExecutor(min(_READERS, os.cpu_count() or 1)) as readers:
-            list(readers.map(self._fill, content, self.tensors.values()))
+        in_threads(self._fill, content, self.tensors.values())
         return {
             name: numbers.view(one.dtype).view(one.shape)
             for (name, one), numbers in zip(self.tensors.items(), content, strict=True)
@@ -114,6 +113,12 @@ class TensorFile:
                 if not count:
                     raise ValueError("it is shorter than its header says")
                 left = left[count:]
+
+
+def in_threads(work: Callable[..., object], *items: Iterable[object]) -> None:
+    """Call `work` for the items of each position, several at once; the first exception in their order is raised."""
+    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+        list(pool.map(work, *items))
 
 
 def _tensors(header: Mapping[str, object], data_start: int, file_size: int) -> dict[str, StoredTensor]:
