@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("gpen-train"), help="folder for checkpoint, log and weights")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument(
-        "--grow-from", type=Path, help="weights of half the size to begin with, e.g. of a --size 128 run"
+        "--start-from", type=Path, help="weights to begin with: of the same shape, narrower, or of half the size"
     )
     parser.add_argument("--images", type=int, default=100_000, help="pictures to see in all (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=8, help="pictures per step (default: %(default)s)")
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         out=args.out,
         spec=small_spec(args.size, args.style_dim, args.mlp, args.channels),
         aligned_size=args.aligned_size,
-        grow_from=args.grow_from,
+        start_from=args.start_from,
         images=args.images,
         batch_size=args.batch,
         learning_rate=args.rate,

@@ -47,7 +47,8 @@ class TrainSettings:
         data: folder of aligned faces, all of one size, with or without a margin around the template.
         out: folder for checkpoint, log, contact sheets and the exported weights.
         spec: shape of the generator.
-        grow_from: weights of half the size to begin with, see `grow`; None to begin from the identity.
+        start_from: trained weights to begin with: of this shape, of a narrower one or of half the size, see `grow`;
+            None to begin from the identity.
         images: how many pictures to see in all; the learning rate falls to nearly nothing by then. A finished run
             goes on when it is resumed with a larger number.
         batch_size: pictures per step.
@@ -73,7 +74,7 @@ class TrainSettings:
     data: Path
     out: Path
     spec: GpenSpec = field(default_factory=small_spec)
-    grow_from: Path | None = None
+    start_from: Path | None = None
     images: int = 100_000
     batch_size: int = 8
     learning_rate: float = 1e-2

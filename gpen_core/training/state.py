@@ -1,7 +1,7 @@
 """All that a training run must remember, and its checkpoint on disk."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from ..errors import SettingsError, UnsupportedWeightsError, WeightsNotFoundError
-from ..models.gpen import GpenGenerator
+from ..models.gpen import GpenGenerator, GpenSpec
 from ..models.load import load_restorer
-from .grow import grow
+from .grow import grow, widen
 from .initial import initial_generator
 from .muon import Muon
 from .rival import Rival
@@ -43,7 +43,7 @@ class TrainState:
 
 
 def new_state(settings: TrainSettings) -> TrainState:
-    """Begin a run from the identity-like initial weights, or from a generator of half the size."""
+    """Begin a run from the identity-like initial weights, or from trained weights."""
     network = _first_network(settings)
     average = copy.deepcopy(network).requires_grad_(False).eval()
     rival = Rival(_RIVAL_RATE, settings.seed) if settings.adversarial else None
@@ -59,15 +59,29 @@ def _optimizers(network: GpenGenerator, rate: float) -> tuple[Muon, torch.optim.
 
 
 def _first_network(settings: TrainSettings) -> GpenGenerator:
-    if settings.grow_from is None:
+    if settings.start_from is None:
         return initial_generator(settings.spec, settings.seed)
-    small = load_restorer(settings.grow_from).network
-    if not isinstance(small, GpenGenerator):
-        raise SettingsError(f'"{settings.grow_from}" holds no GPEN generator to grow')
-    network = grow(small, settings.seed)
+    trained = load_restorer(settings.start_from).network
+    if not isinstance(trained, GpenGenerator):
+        raise SettingsError(f'"{settings.start_from}" holds no GPEN generator to start from')
+    trained.float()
+    if trained.spec.size < settings.spec.size:
+        network = grow(trained, settings.seed)
+    elif _is_wider(settings.spec, trained.spec):
+        network = widen(trained, settings.spec.channels, settings.seed)
+    else:
+        network = trained
     if network.spec != settings.spec:
-        raise SettingsError(f'"{settings.grow_from}" grows to {network.spec}; expected {settings.spec}')
-    return network
+        raise SettingsError(
+            f'expected weights of {settings.spec!r}, narrower ones or half the size, "{settings.start_from}" holds '
+            f"{trained.spec!r}"
+        )
+    return network.requires_grad_(True)
+
+
+def _is_wider(spec: GpenSpec, other: GpenSpec) -> bool:
+    is_wide = all(one >= two for one, two in zip(spec.channels, other.channels, strict=True))
+    return is_wide and replace(other, channels=spec.channels) == spec
 
 
 def save_state(state: TrainState, folder: Path) -> Path:

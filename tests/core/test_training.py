@@ -15,7 +15,7 @@ from gpen_core.models.gpen import GpenSpec
 from gpen_core.models.load import load_restorer
 from gpen_core.training.data import FacePairs, find_faces, fit_to_template, read_face
 from gpen_core.training.degrade import DegradeSettings, degrade, jpeg, motion_kernel
-from gpen_core.training.grow import grow
+from gpen_core.training.grow import grow, widen
 from gpen_core.training.initial import initial_generator
 from gpen_core.training.loop import Stepper, learning_rate, train
 from gpen_core.training.losses import LossWeights, RestorationLoss
@@ -141,6 +141,23 @@ def test_growing_keeps_what_the_small_generator_does():
         assert (large(smooth) - smooth).abs().mean() < 0.15
 
 
+def test_widening_changes_nothing_at_first():
+    narrow = initial_generator(GpenSpec(32, 16, 2, (10, 10, 8, 6)), seed=0)
+    picture = torch.rand(2, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        for parameter in narrow.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+        wide = widen(narrow, (16, 12, 8, 7), seed=1)
+        assert wide.spec == GpenSpec(32, 16, 2, (16, 12, 8, 7))
+        assert (wide(picture) - narrow(picture)).abs().max() < 1e-5
+
+
+def test_the_new_channels_of_a_widened_generator_learn():
+    wide = widen(initial_generator(GpenSpec(16, 8, 1, (8, 8, 6)), seed=0), (12, 12, 8), seed=1)
+    wide(torch.rand(2, 3, 16, 16) * 2 - 1).square().mean().backward()
+    assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in wide.parameters())
+
+
 def test_the_learning_rate_rises_then_falls():
     settings = TrainSettings(Path(), Path(), images=1000, warm_up=100, batch_size=10, learning_rate=0.01)
     rates = [learning_rate(settings, images) for images in (0, 100, 550, 1000)]
@@ -253,8 +270,26 @@ def test_a_rival_learns_to_tell_true_from_restored():
 
 def test_a_run_grows_from_half_the_size(settings):
     small = replace(settings, spec=GpenSpec(16, 8, 1, (8, 8, 8)), out=settings.out.with_name("small"), aligned_size=32)
-    large = replace(settings, spec=GpenSpec(32, 8, 1, (8, 8, 8, 6)), grow_from=train(small))
+    large = replace(settings, spec=GpenSpec(32, 8, 1, (8, 8, 8, 6)), start_from=train(small))
     assert load_restorer(train(large)).size == 32
+
+
+def test_a_run_starts_from_trained_weights_of_its_shape_or_a_narrower_one(settings):
+    first = replace(settings, out=settings.out.with_name("first"))
+    weights = train(first)
+    same = new_state(replace(settings, start_from=weights)).network
+    stored = load_restorer(weights).network.state_dict()
+    assert all(torch.equal(value, stored[key].float()) for key, value in same.state_dict().items())
+    channels = tuple(width + 2 for width in settings.spec.channels)
+    wide = replace(settings, spec=replace(settings.spec, channels=channels), start_from=weights)
+    assert load_restorer(train(wide)).network.spec.channels == channels
+
+
+def test_a_run_never_starts_from_weights_of_another_shape(settings):
+    weights = train(replace(settings, out=settings.out.with_name("first")))
+    other = replace(settings, spec=replace(settings.spec, style_dim=16), start_from=weights)
+    with pytest.raises(SettingsError, match="narrower ones or half the size"):
+        train(other)
 
 
 def test_a_run_is_never_begun_over_another(settings):
