@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from .network import SLOPE
 from .workspace import Workspace
@@ -30,6 +29,9 @@ _LARGEST_KEPT = 32 << 20
 _POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
 """Where polynomials are evaluated. A reciprocal pair keeps the numbers small: in float32 a tile then errs no more
 than the direct sum does (Barabasz et al. 2020, "Error Analysis and Improving the Accuracy of Winograd Convolution")."""
+
+_ONE = _POINTS.index(1.0)
+"""Point whose product is added to every pixel as it is: a bias added to it is added to all of a tile."""
 
 
 def tile_matrices() -> tuple[Array, Array, Array]:
@@ -101,13 +103,13 @@ class WinogradConv:
             else:
                 filters = self._make_filters(point, space.take("filters", len(factors), _WINDOW, out))
             torch.bmm(values.view(_WINDOW, -1, len(factors)), filters.transpose(0, 1), out=made[point])
+        made[_ONE, _ONE].add_(bias)
         half = space.take("rows", TILE, _WINDOW, tiles[0] * tiles[1] * out)
         torch.mm(self._give, made.view(_WINDOW, -1), out=half.view(TILE, -1))
         whole = space.take("products", TILE, TILE, tiles[0] * tiles[1] * out)
         torch.bmm(self._give.expand(TILE, -1, -1), half, out=whole)
         place = target.unflatten(1, (-1, TILE)).unflatten(0, (-1, TILE)).permute(1, 3, 0, 2, 4)
-        torch.add(whole.view(place.shape), bias, out=place)
-        F.leaky_relu_(place, SLOPE)
+        torch._C._nn.leaky_relu(whole.view(place.shape), SLOPE, out=place)
 
     def _windows(self, space: Workspace, source: Tensor, factors: Tensor) -> Tensor:
         """Transform along the rows, and view what tiles read: (points, pixels of a tile, tile rows, columns, in)."""
