@@ -32,9 +32,11 @@ class DegradeSettings:
         blur_chance: how often the first order blurs by a kernel.
         motion_chance: how often the blur is a straight motion instead.
         shrink: factor of down-scaling, drawn evenly on a logarithmic scale.
+        keep_size_chance: how often the first order does not scale: noise of single pixels, as cameras make it.
         noise_sigma: standard deviation of Gaussian noise, grey levels of 255.
         poisson_scale: strength of shot noise.
         jpeg: JPEG quality.
+        no_jpeg_chance: how often the first order does not compress: scans, and pictures that are handed on in memory.
         second_chance: how often a second, lighter order follows (a picture sent on by chat).
         clean_chance: how often the picture stays as it is, so that a clear face is left alone.
         enlarge: OpenCV interpolations by which the small picture may be brought back to its size.
@@ -44,9 +46,11 @@ class DegradeSettings:
     blur_chance: float = 0.8
     motion_chance: float = 0.08
     shrink: Range = (1.0, 8.0)
+    keep_size_chance: float = 0.12
     noise_sigma: Range = (0.0, 15.0)
     poisson_scale: Range = (0.05, 1.5)
     jpeg: Range = (30.0, 95.0)
+    no_jpeg_chance: float = 0.15
     second_chance: float = 0.35
     clean_chance: float = 0.04
     enlarge: tuple[int, ...] = (cv2.INTER_LINEAR, cv2.INTER_CUBIC)
@@ -64,8 +68,13 @@ def degrade(clear: Picture, seed: int, settings: DegradeSettings | None = None) 
     rng = np.random.default_rng(seed)
     if rng.random() < settings.clean_chance:
         return clear.copy()
+    # Drawn apart, so that what is left out changes nothing else.
+    scales, compresses = np.random.default_rng((seed, 1)).random(2) >= (
+        settings.keep_size_chance,
+        settings.no_jpeg_chance,
+    )
     with seeded_globals(seed):
-        poor = _first_order(clear, rng, settings)
+        poor = _first_order(clear, rng, settings, scales=bool(scales), compresses=bool(compresses))
         if rng.random() < settings.second_chance:
             poor = _second_order(poor, rng, settings)
     height, width = clear.shape[:2]
@@ -73,15 +82,17 @@ def degrade(clear: Picture, seed: int, settings: DegradeSettings | None = None) 
     return np.clip(enlarged, 0, 1).astype(np.float32)
 
 
-def _first_order(clear: Picture, rng: Rng, settings: DegradeSettings) -> Picture:
+def _first_order(clear: Picture, rng: Rng, settings: DegradeSettings, *, scales: bool, compresses: bool) -> Picture:
     poor = clear
     if rng.random() < settings.motion_chance:
         poor = _convolve(poor, motion_kernel(rng.uniform(3, 11), rng.uniform(0, 180)))
     elif rng.random() < settings.blur_chance:
         poor = _blur(poor, settings.blur_sigma, rng)
-    poor = _resize(poor, 1 / float(np.exp(rng.uniform(*np.log(settings.shrink)))), rng)
+    factor = 1 / float(np.exp(rng.uniform(*np.log(settings.shrink))))
+    if scales:
+        poor = _resize(poor, factor, rng)
     poor = _noise(poor, rng, settings, 1.0)
-    return jpeg(poor, round(rng.uniform(*settings.jpeg)))
+    return jpeg(poor, round(rng.uniform(*settings.jpeg))) if compresses else poor
 
 
 def _second_order(poor: Picture, rng: Rng, settings: DegradeSettings) -> Picture:

@@ -13,7 +13,13 @@ from .data import centre_crop, fit_to_template, read_face, to_tensor
 from .degrade import DegradeSettings, degrade
 
 _BASE = DegradeSettings(
-    blur_chance=1.0, motion_chance=0.0, second_chance=0.0, clean_chance=0.0, enlarge=(cv2.INTER_LINEAR,)
+    blur_chance=1.0,
+    motion_chance=0.0,
+    keep_size_chance=0.0,
+    no_jpeg_chance=0.0,
+    second_chance=0.0,
+    clean_chance=0.0,
+    enlarge=(cv2.INTER_LINEAR,),
 )
 
 DEGRADATION_SETS: dict[str, DegradeSettings] = {

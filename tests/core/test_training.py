@@ -103,6 +103,20 @@ def test_a_clear_picture_can_stay_clear():
     assert np.array_equal(degrade(clear, 0, DegradeSettings(clean_chance=1.0)), clear)
 
 
+def test_noise_of_single_pixels_stays_where_nothing_scales_or_compresses():
+    """A first order without both is the picture and noise that no pixel shares with the next."""
+    clear = np.full((128, 128, 3), 0.5, np.float32)
+    common = {"blur_chance": 0.0, "motion_chance": 0.0, "second_chance": 0.0, "clean_chance": 0.0}
+
+    def neighbours_agree(**chances: float) -> float:
+        settings = DegradeSettings(shrink=(2.0, 2.0), noise_sigma=(10.0, 10.0), **common, **chances)
+        noise = (degrade(clear, 3, settings) - clear)[..., 1]
+        return float(np.corrcoef(noise[:, :-1].ravel(), noise[:, 1:].ravel())[0, 1])
+
+    assert abs(neighbours_agree(keep_size_chance=1.0, no_jpeg_chance=1.0)) < 0.05
+    assert neighbours_agree(keep_size_chance=0.0, no_jpeg_chance=1.0) > 0.3
+
+
 def test_jpeg_keeps_colours_in_their_channels():
     red = np.zeros((16, 16, 3), np.float32) + np.array([0.9, 0.1, 0.2], np.float32)
     assert np.abs(jpeg(red, 90) - red).max() < 0.02
