@@ -4,12 +4,15 @@ import cv2
 import numpy as np
 
 from .geometry import Pixels
-from .quality import LUMA_WEIGHTS, blockiness, noise, sharpness
+from .quality import LUMA_WEIGHTS, blockiness, enlarged_noise, noise, sharpness
 
 # Measured with the embedded restorer on portraits of 50 to 190 px, clean and under 12 kinds of damage: below the first
 # figure keeping detail brought the result closer to the truth or left it as it was, above the second it did not.
 _NOISE_RANGE = (2.5 / 255, 5.0 / 255)
 _BLOCK_RANGE = (0.3, 0.6)
+# Noise that was enlarged by 1.5 with its picture, sharp enough to pass for detail, measures 0.3 to 0.8 of 255 levels;
+# nine of ten clean portraits of 160 px and more below 0.05, of 64 px below 0.3.
+_ENLARGED_RANGE = (0.25 / 255, 0.5 / 255)
 # Sharpness of a face with its surroundings. Pictures that were enlarged 1.6 to 2.1 times, with the noise and blocks
 # they had before, measure 0.34 to 0.46: enlarging has hidden both from the other two figures. Clean portraits measure
 # 0.59 to 0.71 (quartiles).
@@ -36,10 +39,11 @@ def detail_trust(photo: Pixels) -> float:
     """
     luma = np.ascontiguousarray(photo @ LUMA_WEIGHTS)
     quiet = 1 - _rise(noise(luma), _NOISE_RANGE)
+    even = 1 - _rise(enlarged_noise(luma), _ENLARGED_RANGE)
     smooth = 1 - _rise(blockiness(luma), _BLOCK_RANGE)
     sharp = _rise(sharpness(luma, np.ones(luma.shape, bool)), _BLUR_RANGE)
     # Too few pixels to judge, or no detail at all: nothing speaks against keeping what there is.
-    return float(np.prod([share for share in (quiet, smooth, sharp) if not np.isnan(share)]))
+    return float(np.prod([share for share in (quiet, even, smooth, sharp) if not np.isnan(share)]))
 
 
 def lost_detail(photo: Pixels, face: Pixels, scale: float, photo_pixel: float = 1.0) -> Pixels:

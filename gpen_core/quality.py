@@ -24,6 +24,9 @@ _GLARE_STEP = 0.2
 _BLOCK = 8
 _NOISE_TILE = 16
 _NOISE_QUANTILE = 0.1
+_COARSE_SHARE = 2.2
+"""Coarse answer over fine one: 0.5 for white noise, 0.7 to 2.6 for clean portraits of 64 to 256 px, 3.1 to 4.3 for
+noise enlarged by 1.5 (tenth to ninetieth percentile)."""
 _BACKGROUND_SIDE = 320
 _EDGE = 0.06
 
@@ -98,10 +101,27 @@ def noise(luma: Luma) -> float:
 
     Source: the operator of Immerkær 1996, Fast Noise Variance Estimation.
     """
+    return _flattest(luma, luma, step=1)
+
+
+def enlarged_noise(luma: Luma) -> float:
+    """Give the noise that enlarging made coarse, in [0, 1]; 0 for clean pictures and for noise of single pixels.
+
+    It is what the mean of 2×2 pixels holds more of than fine noise or structure would leave there.
+    """
+    means = np.asarray(cv2.blur(luma, (2, 2)), dtype=np.float32)
+    excess = _flattest(means, luma, step=2) - _COARSE_SHARE * noise(luma)
+    return excess if np.isnan(excess) else max(0.0, excess)
+
+
+def _flattest(pixels: Luma, luma: Luma, step: int) -> float:
+    """Give the answer of Immerkær's operator, its taps `step` pixels apart, in the flattest tenth of the tiles."""
     if min(luma.shape) < _NOISE_TILE:
         return float("nan")
-    operator = np.array(((1, -2, 1), (-2, 4, -2), (1, -2, 1)), np.float32)
-    answer = np.asarray(cv2.filter2D(luma, cv2.CV_32F, operator) ** 2 / 36, dtype=np.float32)
+    taps = ((1, -2, 1), (-2, 4, -2), (1, -2, 1))
+    operator = np.zeros((2 * step + 1, 2 * step + 1), np.float32)
+    operator[::step, ::step] = taps
+    answer = np.asarray(cv2.filter2D(pixels, cv2.CV_32F, operator) ** 2 / 36, dtype=np.float32)
     tiles = _tiles(answer)
     levels = _tiles(luma)
     exposed = (levels > 0.03) & (levels < 0.97)  # noise is cut off at black and white

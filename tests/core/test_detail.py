@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gpen_core.detail import detail_trust, lost_detail
+from gpen_core.quality import LUMA_WEIGHTS, enlarged_noise
 
 RANDOM = np.random.default_rng(5)
 
@@ -35,6 +36,22 @@ def test_clean_is_trusted_and_damaged_is_not() -> None:
     assert detail_trust(with_noise(clean, 12)) == 0
     assert detail_trust(jpeg(clean, 95)) > 0.9
     assert detail_trust(jpeg(clean, 10)) < 0.3
+
+
+def test_noise_that_was_enlarged_with_the_picture_is_not_trusted() -> None:
+    clean, grain = (
+        cv2.resize(jpeg(with_noise(portrait(), levels), 80), (312, 312), interpolation=cv2.INTER_LINEAR)
+        for levels in (0, 10)
+    )
+    assert detail_trust(clean) > 0.4
+    assert detail_trust(grain) < 0.2
+
+
+def test_only_enlarged_noise_counts_as_such() -> None:
+    grey = np.full((256, 256, 3), 0.5, np.float32)
+    assert enlarged_noise(with_noise(grey, 6) @ LUMA_WEIGHTS) == 0
+    assert enlarged_noise(portrait() @ LUMA_WEIGHTS) < 0.25 / 255
+    assert np.isnan(enlarged_noise(np.full((6, 6), 0.5, np.float32)))
 
 
 def test_too_small_to_judge_counts_as_clean() -> None:

@@ -202,10 +202,15 @@ def test_crop_and_photo_space_agree() -> None:
     )
 
 
-def test_a_clean_face_smaller_than_the_crop_keeps_its_lines() -> None:
+def portrait() -> torch.Tensor:
+    """A clean face of 95 px with its surroundings: (3, 240, 240)."""
     file = Path(__file__).parents[1] / "data" / "astronaut.png"
-    photo = torch.from_numpy(cv2.imread(str(file))[8:216, 120:328, ::-1] / 255).float().permute(2, 0, 1)
-    crop = align_face(photo, face_at(104, 104, 0.4), 256, "gpen")
+    return torch.from_numpy(cv2.imread(str(file))[:240, 104:344, ::-1] / 255).float().permute(2, 0, 1)
+
+
+def test_a_clean_face_smaller_than_the_crop_keeps_its_lines() -> None:
+    photo = portrait()
+    crop = align_face(photo, face_at(120, 112, 0.4), 256, "gpen")
     blurred = torch.nn.functional.avg_pool2d(crop.pixels[None], 7, 1, 3)[0]
     soft = FaceCrop(blurred, crop.image_to_crop, crop.face)
     kept, shown = paste_faces(photo, [soft], [full_mask(crop)], PLAIN)
@@ -253,8 +258,7 @@ class TestBackground:
 
     def test_a_clean_photos_detail_comes_back_at_the_size_of_the_photo(self) -> None:
         """A restorer that smooths: the enlarged face still is as detailed as the photo was."""
-        photo = torch.from_numpy(cv2.GaussianBlur(np.random.default_rng(0).random((240, 240, 3)), (0, 0), 1))
-        photo = (photo.permute(2, 0, 1).float() - 0.5) * 2 + 0.5
+        photo = portrait()
         crop = align_face(photo, face_at(120, 120, 1.5), 64, "gpen")
         smooth = replace(crop, pixels=torch.nn.functional.avg_pool2d(crop.pixels, 9, 1, 4))
         inside = (slice(None), slice(210, 270), slice(210, 270))
@@ -265,4 +269,4 @@ class TestBackground:
             mask = [full_mask(crop)]
             pixels, _ = paste_faces(photo, [enlarged_crop(smooth, 2)], mask, settings, background=background)
             errors.append(float((pixels - plain)[inside].abs().mean()))
-        assert errors[1] < 0.4 * errors[0]
+        assert errors[1] < 0.5 * errors[0]
