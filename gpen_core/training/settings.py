@@ -63,8 +63,8 @@ class TrainSettings:
             other losses' pull; 0 trains without one. Meant for runs that have converged: resume them with a lower
             learning rate.
         aligned_size: side of the template the files are aligned in; what lies around it is margin.
-        precision: type of the generator's convolutions. bfloat16 is faster only where the processor multiplies it in
-            hardware (AMX).
+        precision: type of the generator's convolutions and of Muon's products. bfloat16 is faster only where the
+            processor multiplies it in hardware (AMX).
         compile: let torch compile the generator: a minute to start, up to twice as fast afterwards.
         workers: processes that prepare pictures.
         save_every: pictures between two checkpoints.

@@ -47,15 +47,16 @@ def new_state(settings: TrainSettings) -> TrainState:
     network = _first_network(settings)
     average = copy.deepcopy(network).requires_grad_(False).eval()
     rival = Rival(_RIVAL_RATE, settings.seed) if settings.adversarial else None
-    return TrainState(network, average, _optimizers(network, settings.learning_rate), rival)
+    return TrainState(network, average, _optimizers(network, settings), rival)
 
 
-def _optimizers(network: GpenGenerator, rate: float) -> tuple[Muon, torch.optim.Adam]:
+def _optimizers(network: GpenGenerator, settings: TrainSettings) -> tuple[Muon, torch.optim.Adam]:
+    rate, dtype = settings.learning_rate, getattr(torch, settings.precision)
     convolutions: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for weight in network.parameters():
         (convolutions if weight.dim() >= 4 and weight.shape[-1] == 3 else others).append(weight)
-    return Muon(convolutions, rate), torch.optim.Adam(others, lr=rate, betas=(0.9, 0.99))
+    return Muon(convolutions, rate, dtype=dtype), torch.optim.Adam(others, lr=rate, betas=(0.9, 0.99))
 
 
 def _first_network(settings: TrainSettings) -> GpenGenerator:

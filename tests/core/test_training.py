@@ -196,6 +196,14 @@ def test_muon_steps_with_the_same_strength_in_every_direction():
     assert (weight.view(6, 18) * gradient).sum() < 0
 
 
+def test_singular_values_become_equal_in_bfloat16_too():
+    matrix = torch.randn(12, 40, generator=torch.Generator().manual_seed(2))
+    made = orthogonalized(matrix, torch.bfloat16)
+    strengths = torch.linalg.svdvals(made)
+    assert made.dtype == torch.float32 and strengths.min() > 0.6 and strengths.max() < 1.25
+    assert (made - orthogonalized(matrix)).norm() < 0.05 * made.norm()
+
+
 def test_no_gradient_direction_is_no_step():
     assert torch.equal(orthogonalized(torch.zeros(3, 5)), torch.zeros(3, 5))
 
