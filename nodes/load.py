@@ -63,7 +63,8 @@ class LoadRestorer(NetworkNode):
                     "precision",
                     options=list(sockets.PRECISION),
                     default=next(iter(sockets.PRECISION)),
-                    tooltip="What the network computes in. Half precision saves memory; on overflow fp32 steps in.",
+                    tooltip="What the network computes in. Half precision saves memory, and bf16 on processors with "
+                    "AMX half the time; on overflow fp32 steps in.",
                     **sockets.ADVANCED,
                 ),
                 _after_run_menu(),

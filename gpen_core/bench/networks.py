@@ -13,6 +13,7 @@ import numpy as np
 from .machine import peak_memory
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import NDArray
 
     from ..models.gpen import GpenSpec
@@ -25,8 +26,9 @@ CONFIGURATIONS: dict[str, dict[str, float]] = {"512": {"cm": 2, "narrow": 1.0}, 
 _PAUSE = 0.1
 """Seconds between two calls, in which the threads of the one before stop waiting for more."""
 
-FORMS = ("fast", "plain", "onnxruntime", "official")
-"""This package's fast form; its plain network; that one exported and run by onnxruntime; the published code."""
+FORMS = ("fast", "fast, bf16", "plain", "onnxruntime", "official")
+"""This package's fast form, in float32 and in bfloat16; its plain network; that one exported and run by onnxruntime;
+the published code."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,23 @@ class Order:
 
 
 def available_forms(official: Path | None) -> tuple[str, ...]:
-    """Give the forms that can run here; the published code only from a checkout the user names."""
+    """Give the forms that can run here; the published code only from a checkout the user names.
+
+    bfloat16 only where the processor multiplies it in hardware: elsewhere a call would take minutes.
+    """
     missing = set() if official else {"official"}
+    if not multiplies_bfloat16():
+        missing.add("fast, bf16")
     if not (find_spec("onnxruntime") and find_spec("onnx")):
         missing.add("onnxruntime")
     return tuple(form for form in FORMS if form not in missing)
+
+
+def multiplies_bfloat16() -> bool:
+    """Tell whether this processor makes a matrix product faster in bfloat16 than in float32."""
+    import torch
+
+    return _gemm_speed(512, torch.bfloat16) > _gemm_speed(512, torch.float32)
 
 
 def make_weights(path: Path, configuration: str, export: bool) -> None:
@@ -100,7 +114,7 @@ def measure_speed(order: Order) -> dict[str, object]:
     work = 2.0 * products(spec) * order.batch
     bounds = []
     for _ in range(order.rounds):
-        bounds.append(work / _gemm_speed())
+        bounds.append(work / _gemm_speed(2048, torch.float32))
         for form, call in calls.items():
             time.sleep(_PAUSE)
             start = time.perf_counter()
@@ -150,16 +164,18 @@ def _spec(weights: Path) -> "GpenSpec":
 def _load(form: str, order: Order) -> "Forward":
     if form == "onnxruntime":
         return _onnxruntime(order)
-    return {"fast": _fast, "plain": _plain, "official": _official}[form](order.weights)
+    if form.startswith("fast"):
+        return _fast(order.weights, "bfloat16" if form.endswith("bf16") else "float32")
+    return {"plain": _plain, "official": _official}[form](order.weights)
 
 
-def _fast(weights: Path) -> "Forward":
+def _fast(weights: Path, precision: str) -> "Forward":
     import torch
 
     from ..models.gpen.fast import FastForm
     from ..models.load import load_restorer
 
-    network = load_restorer(weights).network
+    network = load_restorer(weights, dtype=getattr(torch, precision)).network
     run = FastForm().of(network) or network
 
     def call(picture: "NDArray[np.float32]") -> "NDArray[np.float32]":
@@ -220,13 +236,13 @@ def _official(weights: Path) -> "Forward":
     return call
 
 
-def _gemm_speed(side: int = 2048) -> float:
-    """Give the operations per second of one float32 matrix product, the better of two."""
+def _gemm_speed(side: int, dtype: "torch.dtype") -> float:
+    """Give the operations per second of one matrix product, the best of three."""
     import torch
 
-    left, right, out = (torch.ones(side, side) for _ in range(3))
+    left, right, out = (torch.ones(side, side, dtype=dtype) for _ in range(3))
     best = float("inf")
-    for _ in range(2):
+    for _ in range(3):
         start = time.perf_counter()
         torch.mm(left, right, out=out)
         best = min(best, time.perf_counter() - start)

@@ -18,6 +18,12 @@ def test_ratios_are_taken_round_by_round() -> None:
     assert ratios({"fast": [1.0, 3.0], "plain": [2.0, 4.0]}, "fast", "plain") == [0.5, 0.75]
 
 
+def test_bfloat16_is_measured_only_where_the_processor_multiplies_it(monkeypatch) -> None:
+    for is_fast in (True, False):
+        monkeypatch.setattr("gpen_core.bench.networks.multiplies_bfloat16", lambda answer=is_fast: answer)
+        assert ("fast, bf16" in available_forms(None)) == is_fast
+
+
 def test_the_published_code_is_measured_only_if_the_user_names_it(tmp_path, capsys) -> None:
     assert "official" not in available_forms(None)
     assert "official" in available_forms(tmp_path)

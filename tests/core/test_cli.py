@@ -78,6 +78,27 @@ def test_input_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "me.jpg" in capsys.readouterr().err
 
 
+def test_precision_is_what_the_restorer_computes_in(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from gpen_core.models.gpen import GpenGenerator, GpenSpec
+    from gpen_core.photo import read_photo
+
+    torch.manual_seed(0)
+    weights, photo = tmp_path / "tiny.safetensors", ROOT / "gpen_core" / "samples" / "astronaut_poor.jpg"
+    save_file(GpenGenerator(GpenSpec(64, 16, 1, (8, 8, 8, 8, 8))).state_dict(), weights)
+    made = {}
+    for precision in ("fp32", "bf16", "fp16"):
+        output = tmp_path / f"{precision}.png"
+        words = ["-i", str(photo), "-o", str(output), "--model", str(weights), "--device", "cpu"]
+        assert main(["restore", *words, "--precision", precision]) == 0
+        made[precision] = read_photo(output).pixels
+    for half in ("bf16", "fp16"):
+        difference = (made[half] - made["fp32"]).abs()
+        assert 0 < difference.max() < 0.1 and difference.mean() < 0.005
+
+
 def _with_package_path() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
