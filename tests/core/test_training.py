@@ -18,7 +18,7 @@ from gpen_core.training.degrade import DegradeSettings, degrade, jpeg, motion_ke
 from gpen_core.training.grow import grow, widen
 from gpen_core.training.initial import initial_generator
 from gpen_core.training.loop import Stepper, learning_rate, train
-from gpen_core.training.losses import LossWeights, RestorationLoss
+from gpen_core.training.losses import LossWeights, RestorationLoss, structural_similarity
 from gpen_core.training.muon import Muon, orthogonalized
 from gpen_core.training.rival import Rival
 from gpen_core.training.settings import TrainSettings, small_spec
@@ -214,6 +214,17 @@ def test_a_small_generator_has_one_width_for_each_level():
     for size, channels in ((48, None), (512, None), (64, [8, 8])):
         with pytest.raises(SettingsError, match=f"got size {size} and widths"):
             small_spec(size, channels=channels)
+
+
+def test_structural_similarity_is_what_it_says_on_a_plain_case():
+    """Of white noise and its negative, and of two noises, each window's covariance is known: −1, and near 0."""
+    noise = 0.5 * torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0)).expand(1, 3, 64, 64)
+    assert structural_similarity(noise, noise) == pytest.approx(1, abs=1e-5)
+    assert -1 < structural_similarity(noise, -noise) < -0.8
+    assert abs(structural_similarity(noise, noise.flip(-1))) < 0.1
+    flat = torch.zeros(1, 3, 16, 16)
+    lighter = flat + 0.4  # 0.5 and 0.7 of the range: (2·0.5·0.7 + c) / (0.5² + 0.7² + c)
+    assert structural_similarity(flat, lighter) == pytest.approx(0.7001 / 0.7401, abs=1e-3)
 
 
 def test_a_loss_is_zero_for_the_truth_and_looks_harder_at_the_eyes():
