@@ -13,13 +13,14 @@ from ..errors import GpenError, ShapeError
 from ..types import TemplateName
 from .gpen import GpenSpec
 from .gpen.fast import FastForm
+from .placed import PlacedNetwork
 from .rrdbnet import RrdbNetSpec
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Restorer:
+class Restorer(PlacedNetwork):
     """A face restorer, ready to be called.
 
     Attributes:
@@ -40,22 +41,6 @@ class Restorer:
     source: Path
     task: str = "restore"
     _fast: FastForm = field(default_factory=FastForm, init=False, repr=False)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network is now."""
-        return next(self.network.parameters()).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The type of the network's weights now."""
-        return next(self.network.parameters()).dtype
-
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Restorer":
-        """Move the network in place, as torch modules do, and return this restorer."""
-        with torch.inference_mode(False):  # weights made inside of it would not tell when they are changed
-            self.network.to(device=device, dtype=dtype)
-        return self
 
     def __call__(self, crops: Tensor) -> Tensor:
         """Restore aligned face crops in one forward pass.
@@ -92,7 +77,7 @@ class Restorer:
 
 
 @dataclass(frozen=True, eq=False)
-class Upscaler:
+class Upscaler(PlacedNetwork):
     """A network that enlarges pictures, ready to be called.
 
     Attributes:
@@ -108,22 +93,6 @@ class Upscaler:
     name: str
     spec: RrdbNetSpec
     source: Path
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network is now."""
-        return next(self.network.parameters()).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The type of the network's weights now."""
-        return next(self.network.parameters()).dtype
-
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Upscaler":
-        """Move the network in place, as torch modules do, and return this upscaler."""
-        with torch.inference_mode(False):
-            self.network.to(device=device, dtype=dtype)
-        return self
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Enlarge pictures in one forward pass, in the network's own type and on its own device.

@@ -10,6 +10,7 @@ from torch.nn import functional
 from ..errors import ShapeError, UnsupportedWeightsError
 from ..from_facexlib import bisenet_network, parsenet_network
 from .load import read_state_dict
+from .placed import PlacedNetwork
 
 ParserKind = Literal["parsenet", "bisenet"]
 
@@ -35,39 +36,20 @@ _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-class FaceParser:
+class FaceParser(PlacedNetwork):
     """A face parsing network with its weights; its labels are always those of ParseNet.
 
     Args:
         network: facexlib's network, in evaluation mode.
         kind: which of the two it is.
         source: the file it came from.
-        device: where it runs.
-        dtype: what it computes in.
     """
 
-    def __init__(
-        self,
-        network: torch.nn.Module,
-        kind: ParserKind,
-        source: Path,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
+    def __init__(self, network: torch.nn.Module, kind: ParserKind, source: Path) -> None:
         self.network = network
         self.kind = kind
         self.source = source
-        self.device = torch.device(device)
-        self.dtype = dtype
         self._to_parsenet = torch.tensor([LABELS["parsenet"].index(name) for name in LABELS[kind]])
-        self.network.to(device=self.device, dtype=dtype)
-
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "FaceParser":
-        """Move the network, in place, and give the parser back."""
-        self.device = self.device if device is None else torch.device(device)
-        self.dtype = dtype or self.dtype
-        self.network.to(device=self.device, dtype=self.dtype)
-        return self
 
     def labels(self, crops: torch.Tensor) -> torch.Tensor:
         """Give the class of every pixel, numbered as `LABELS["parsenet"]` whichever network runs.
@@ -125,7 +107,7 @@ def load_face_parser(
         network.load_state_dict({key: value.float() for key, value in state_dict.items()}, strict=True)
     except RuntimeError as error:  # torch names every key that does not fit
         raise UnsupportedWeightsError(f'"{path.name}" is not a whole {kind} of 19 classes: {error}') from error
-    return FaceParser(network.requires_grad_(False).eval(), kind, path, device, dtype)
+    return FaceParser(network.requires_grad_(False).eval(), kind, path).to(device, dtype)
 
 
 def is_face_parser(state_dict: Mapping[str, torch.Tensor]) -> bool:

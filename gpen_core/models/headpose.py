@@ -10,6 +10,7 @@ from ..from_facexlib import hopenet_network
 from ..headpose import HeadPose
 from ..types import Face
 from .load import read_state_dict
+from .placed import PlacedNetwork
 
 _SIZE = 224
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -20,19 +21,17 @@ Source: Ruiz et al., `test_on_video_dlib.py`.
 """
 
 
-class HeadPoseNetwork:
+class HeadPoseNetwork(PlacedNetwork):
     """HopeNet with its weights.
 
     Args:
         network: facexlib's HopeNet, in evaluation mode.
         source: the file it came from.
-        device: where it runs.
     """
 
-    def __init__(self, network: torch.nn.Module, source: Path, device: torch.device | str = "cpu") -> None:
-        self.network = network.to(device)
+    def __init__(self, network: torch.nn.Module, source: Path) -> None:
+        self.network = network
         self.source = source
-        self.device = torch.device(device)
 
     def pose(self, image: torch.Tensor, face: Face) -> HeadPose:
         """Give how the head of `face` is turned.
@@ -80,4 +79,4 @@ def load_head_pose(source: str | Path, *, device: torch.device | str = "cpu") ->
         )
     except RuntimeError as error:  # torch names every key that does not fit
         raise UnsupportedWeightsError(f'"{path.name}" is not a HopeNet of 66 bins: {error}') from error
-    return HeadPoseNetwork(network.requires_grad_(False).eval(), path, device)
+    return HeadPoseNetwork(network.requires_grad_(False).eval(), path).to(device)

@@ -60,6 +60,7 @@ class Fixed(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.seen = torch.empty(0)
+        self.anywhere = torch.nn.Parameter(torch.zeros(()))  # tells the device
 
     def forward(self, crop: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         self.seen = crop

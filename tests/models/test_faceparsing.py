@@ -17,6 +17,7 @@ class Constant(torch.nn.Module):
     def __init__(self, left: int, right: int) -> None:
         super().__init__()
         self.left, self.right = left, right
+        self.anywhere = torch.nn.Parameter(torch.zeros(()))  # tells device and type
         self.seen = torch.empty(0)
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, None]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from ...errors import ShapeError
+from ..placed import PlacedNetwork
 from .spec import RetinaFaceSpec
 
 _MEAN_BGR = (104.0, 117.0, 123.0)
@@ -26,41 +27,21 @@ class Candidates:
     scores: torch.Tensor
 
 
-class FaceDetector:
-    """RetinaFace with its weights.
+class FaceDetector(PlacedNetwork):
+    """RetinaFace with its weights. Decoding is always float32.
 
     Args:
         network: facexlib's RetinaFace, in evaluation mode.
         spec: its shape.
         name: what to call it in reports.
         source: the file it came from.
-        device: where it runs.
-        dtype: what it computes in; decoding is always float32.
     """
 
-    def __init__(
-        self,
-        network: torch.nn.Module,
-        spec: RetinaFaceSpec,
-        name: str,
-        source: Path,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
+    def __init__(self, network: torch.nn.Module, spec: RetinaFaceSpec, name: str, source: Path) -> None:
         self.network = network
         self.spec = spec
         self.name = name
         self.source = source
-        self.device = torch.device(device)
-        self.dtype = dtype
-        self.network.to(device=self.device, dtype=dtype)
-
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "FaceDetector":
-        """Move the network, in place, and give the detector back."""
-        self.device = self.device if device is None else torch.device(device)
-        self.dtype = dtype or self.dtype
-        self.network.to(device=self.device, dtype=self.dtype)
-        return self
 
     def __call__(self, images: torch.Tensor) -> Candidates:
         """Run the network on pictures as they are, without scaling, thresholds or suppression.

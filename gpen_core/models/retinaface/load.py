@@ -39,7 +39,7 @@ def load_detector(
     state_dict = read_state_dict(path)
     with _naming(path):
         network = build_network(state_dict, spec)
-    return FaceDetector(network, spec, path.stem, path, device, dtype)
+    return FaceDetector(network, spec, path.stem, path).to(device, dtype)
 
 
 @contextmanager
