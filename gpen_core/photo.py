@@ -186,13 +186,26 @@ def _from_16bit(source: Path, stored: StoredPicture, samples: NDArray[np.uint16]
     alpha = None
     if channels == 4:
         alpha = torch.from_numpy(np.divide(samples[:, :, 3], np.float32(65535), dtype=np.float32))
+    return _photo(source, stored, pixels, alpha, bit_depth=16, notes=notes)
+
+
+def _photo(
+    source: Path,
+    stored: StoredPicture,
+    pixels: NDArray[np.float32],
+    alpha: torch.Tensor | None,
+    *,
+    bit_depth: int,
+    notes: tuple[str, ...],
+) -> Photo:
+    """Put pixels together with what else the file says."""
     return Photo(
         pixels=torch.from_numpy(pixels),
         alpha=alpha,
         dpi=stored.dpi,
         source=source,
         exif=stored.exif,
-        bit_depth=16,
+        bit_depth=bit_depth,
         was_grey=stored.grey,
         format=stored.format,
         notes=(*stored.notes, *notes),
@@ -228,17 +241,7 @@ def _from_8bit(source: Path, stored: StoredPicture, image: Image.Image, cmyk_pro
     alpha = None
     if alpha_band is not None:
         alpha = torch.from_numpy(np.divide(np.asarray(alpha_band), np.float32(255), dtype=np.float32))
-    return Photo(
-        pixels=torch.from_numpy(pixels),
-        alpha=alpha,
-        dpi=stored.dpi,
-        source=source,
-        exif=stored.exif,
-        bit_depth=8,
-        was_grey=stored.grey,
-        format=stored.format,
-        notes=(*stored.notes, *notes),
-    )
+    return _photo(source, stored, pixels, alpha, bit_depth=8, notes=notes)
 
 
 def _at_size_of(pixels: torch.Tensor, photo: Photo) -> tuple[torch.Tensor | None, tuple[float, float] | None]:
