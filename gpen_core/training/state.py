@@ -81,8 +81,9 @@ def _first_network(settings: TrainSettings) -> GpenGenerator:
 
 
 def _is_wider(spec: GpenSpec, other: GpenSpec) -> bool:
-    is_wide = all(one >= two for one, two in zip(spec.channels, other.channels, strict=True))
-    return is_wide and replace(other, channels=spec.channels) == spec
+    if replace(other, channels=spec.channels) != spec:
+        return False
+    return all(one >= two for one, two in zip(spec.channels, other.channels, strict=True))
 
 
 def save_state(state: TrainState, folder: Path) -> Path:

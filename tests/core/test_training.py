@@ -318,11 +318,11 @@ def test_a_run_starts_from_trained_weights_of_its_shape_or_a_narrower_one(settin
     assert load_restorer(train(wide)).network.spec.channels == channels
 
 
-def test_a_run_never_starts_from_weights_of_another_shape(settings):
+@pytest.mark.parametrize("spec", [GpenSpec(32, 16, 1, (8, 8, 8, 8)), GpenSpec(8, 8, 1, (8, 8))])
+def test_a_run_never_starts_from_weights_of_another_shape(settings, spec):
     weights = train(replace(settings, out=settings.out.with_name("first")))
-    other = replace(settings, spec=replace(settings.spec, style_dim=16), start_from=weights)
     with pytest.raises(SettingsError, match="narrower ones or half the size"):
-        train(other)
+        new_state(replace(settings, spec=spec, start_from=weights))
 
 
 def test_a_run_is_never_begun_over_another(settings):
