@@ -12,7 +12,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("gpen-train"), help="folder for checkpoint, log and weights")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument(
-        "--start-from", type=Path, help="weights to begin with: of the same shape, narrower, or of half the size"
+        "--start-from",
+        type=Path,
+        help="weights to begin with, a file or a name such as gpen_small_256: of the same shape, narrower, or of half "
+        "the size",
     )
     parser.add_argument("--images", type=int, default=100_000, help="pictures to see in all (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=8, help="pictures per step (default: %(default)s)")

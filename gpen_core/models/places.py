@@ -99,7 +99,9 @@ def locate(card: WeightsCard, folders: Sequence[Path]) -> Path | None:
 
 
 def resolve_source(source: str | Path, extra: Iterable[Path] = ()) -> Path:
-    """Turn what a user gave for a model, a path or a name of the catalogue, into the path of an existing file.
+    """Turn what a user gave for a model into the path of an existing file.
+
+    It is a path, a name of the catalogue, or the name of weights that come with the package, such as "gpen_small_256".
 
     Raises:
         WeightsNotFoundError: if there is no such file; the text says where it was looked for and how to fetch it.
@@ -109,6 +111,9 @@ def resolve_source(source: str | Path, extra: Iterable[Path] = ()) -> Path:
         return path
     if _is_path(str(source)):
         raise WeightsNotFoundError(f'there is no weights file "{path}". Weights belong in {user_folder()}.')
+    embedded = EMBEDDED_FOLDER / f"{source}.safetensors"
+    if embedded.is_file():
+        return embedded
     card = find_card(str(source))
     folders = search_folders(extra)
     found = locate(card, folders)

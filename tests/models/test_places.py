@@ -238,6 +238,10 @@ class TestPlaces:
         assert f"GPEN-BFR-512 is not on this machine (looked in {tmp_path.resolve()}, " in str(caught.value)
         assert '"python -m gpen_core models fetch GPEN-BFR-512"' in str(caught.value)
 
+    def test_the_name_of_embedded_weights_is_enough(self):
+        restorer = load_restorer("gpen_small_256")
+        assert restorer.source == load_restorer().source and restorer.size == 256
+
     def test_a_name_that_is_here_is_loaded(self, tmp_path, monkeypatch):
         monkeypatch.setenv("GPEN_MODELS", str(tmp_path))
         embedded = places.EMBEDDED_FOLDER / "gpen_small_256.safetensors"
