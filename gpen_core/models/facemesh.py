@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from ..errors import MissingPackageError, ShapeError, UnsupportedWeightsError, WeightsNotFoundError
 from ..geometry import Pixels, apply_affine, bounds_of, invert, scale_of, shifted, warp
 from ..types import Face, Matrix, Points
+from .places import EMBEDDED_FOLDER
 
-EMBEDDED = Path(__file__).parents[1] / "weights" / "mediapipe_face_landmark.tflite"
+EMBEDDED = EMBEDDED_FOLDER / "mediapipe_face_landmark.tflite"
 """MediaPipe Face Landmark; see the card beside it."""
 
 # Indices into the mesh, in order around each outline. Left and right are the picture's, as in `Face.landmarks`: the

@@ -11,13 +11,13 @@ from torch import Tensor
 from ..errors import UnsupportedWeightsError
 from ..types import TemplateName
 from .descriptor import Restorer, Upscaler
-from .places import resolve_source
+from .places import EMBEDDED_FOLDER, resolve_source
 from .registry import RESTORERS, UPSCALERS, Architecture, SpecT, describe_foreign, find_architecture
 from .state_dict import read_layout, read_metadata, read_state_dict
 
 __all__ = ["EMBEDDED_RESTORER", "load_restorer", "load_upscaler", "read_metadata", "read_state_dict"]
 
-EMBEDDED_RESTORER = Path(__file__).parent.parent / "weights" / "gpen_small_256.safetensors"
+EMBEDDED_RESTORER = EMBEDDED_FOLDER / "gpen_small_256.safetensors"
 """The restorer that comes with the package."""
 
 

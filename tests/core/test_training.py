@@ -322,7 +322,7 @@ def test_a_run_starts_from_trained_weights_of_its_shape_or_a_narrower_one(settin
 def test_a_run_never_starts_from_weights_of_another_shape(settings, spec):
     weights = train(replace(settings, out=settings.out.with_name("first")))
     with pytest.raises(SettingsError, match="narrower ones or half the size"):
-        new_state(replace(settings, spec=spec, start_from=weights))
+        train(replace(settings, spec=spec, start_from=weights))
 
 
 def test_a_run_is_never_begun_over_another(settings):

@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 
 from ...errors import UnsupportedWeightsError
-from ..places import resolve_source
+from ..places import EMBEDDED_FOLDER, resolve_source
 from ..state_dict import read_layout, read_state_dict
 from .detector import FaceDetector
 from .network import build_network
 from .spec import RetinaFaceSpec
 
-EMBEDDED = Path(__file__).parents[2] / "weights" / "retinaface_mobilenet025.safetensors"
+EMBEDDED = EMBEDDED_FOLDER / "retinaface_mobilenet025.safetensors"
 """RetinaFace MobileNet-0.25; see the card beside it."""
 
 
