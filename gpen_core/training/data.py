@@ -16,6 +16,9 @@ from ..errors import PhotoError, SettingsError
 from .degrade import DegradeSettings, Picture, Rng, degrade
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+_KNOTS = 5
+_LARGEST_BEND = 0.018
+"""A face is bent by moving a grid of so many knots; standard deviation of their moves at most, of the face's side."""
 
 
 @dataclass(frozen=True)
@@ -125,14 +128,14 @@ class FacePairs(Dataset[tuple[Tensor, Tensor]]):
         order = np.random.default_rng((self.seed, round_number)).permutation(len(self.files))
         rng = np.random.default_rng((self.seed, round_number, position))
         face = fit_to_template(read_face(self.files[order[position]]), self.aligned_size, self.size)
-        clear = _vary_geometry(face, self.size, rng)
+        clear = vary_geometry(face, self.size, rng)
         clear = _vary_colour(clear, rng)
         poor = degrade(clear, int(rng.integers(2**31)), self.settings)
         return to_tensor(poor), to_tensor(clear)
 
 
-def _vary_geometry(picture: Picture, size: int, rng: Rng) -> Picture:
-    """Cut a face with a little shift, turn and scale; half of them keep the pixel grid, and so all their sharpness."""
+def vary_geometry(picture: Picture, size: int, rng: Rng) -> Picture:
+    """Cut a face with a little shift, turn, scale and bend; half keep the pixel grid, and so all their sharpness."""
     if rng.random() < 0.5:
         picture = picture[:, ::-1]
     height, width = picture.shape[:2]
@@ -142,14 +145,29 @@ def _vary_geometry(picture: Picture, size: int, rng: Rng) -> Picture:
         centre_crop(picture, size)
         top, left = (height - size) // 2 + shift[1], (width - size) // 2 + shift[0]
         return np.ascontiguousarray(picture[top : top + size, left : left + size])
+    warped = cv2.remap(
+        np.ascontiguousarray(picture),
+        *_warp_maps(width, height, size, shift, rng),
+        cv2.INTER_LANCZOS4,
+        borderMode=cv2.BORDER_REFLECT,
+    )
+    return np.clip(warped, 0, 1)
+
+
+def _warp_maps(width: int, height: int, size: int, shift: NDArray[np.int64], rng: Rng) -> tuple[Picture, Picture]:
+    """Tell where each pixel of a turned, scaled and softly bent face comes from: x and y, each (size, size).
+
+    The bends make other faces of the few there are: a nose or a jaw some percent longer, wider or moved.
+    """
     centre = ((width - 1) / 2, (height - 1) / 2)
     matrix = cv2.getRotationMatrix2D(centre, rng.uniform(-7, 7), float(np.exp(rng.uniform(-0.05, 0.1))))
     matrix[:, 2] = matrix[:, 2] + (size - 1) / 2 - np.array(centre) + shift
-    flags = cv2.INTER_LANCZOS4
-    warped = cv2.warpAffine(
-        np.ascontiguousarray(picture), matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT
-    )
-    return np.clip(warped, 0, 1)
+    back = cv2.invertAffineTransform(matrix)
+    knots = rng.normal(0, rng.uniform(0, _LARGEST_BEND * size), (_KNOTS, _KNOTS, 2)).astype(np.float32)
+    bends = cv2.resize(knots, (size, size), interpolation=cv2.INTER_CUBIC)
+    places = np.stack((*np.meshgrid(np.arange(size), np.arange(size)), np.ones((size, size))), axis=-1)
+    x, y = np.moveaxis(places @ back.T + bends, -1, 0).astype(np.float32)
+    return x, y
 
 
 def _vary_colour(picture: Picture, rng: Rng) -> Picture:

@@ -13,7 +13,7 @@ from torch.nn import functional
 from gpen_core.errors import PhotoError, SettingsError, UnsupportedWeightsError, WeightsNotFoundError
 from gpen_core.models.gpen import GpenSpec
 from gpen_core.models.load import load_restorer
-from gpen_core.training.data import FacePairs, find_faces, fit_to_template, read_face
+from gpen_core.training.data import FacePairs, find_faces, fit_to_template, read_face, vary_geometry
 from gpen_core.training.degrade import DegradeSettings, degrade, jpeg, motion_kernel
 from gpen_core.training.grow import grow, widen
 from gpen_core.training.initial import initial_generator
@@ -85,6 +85,24 @@ def test_the_same_pair_comes_again(faces):
     assert poor.shape == clear.shape == (3, 32, 32) and poor.dtype == torch.uint8
     assert torch.equal(poor, again[0]) and torch.equal(clear, again[1])
     assert not torch.equal(poor, pairs[41][0])
+
+
+def test_faces_are_bent_softly_and_never_folded():
+    """Of a picture of its own coordinates, half are plain cuts; the others follow no straight map, and turn nowhere."""
+    x, y = np.meshgrid(np.arange(288, dtype=np.float32), np.arange(288, dtype=np.float32))
+    picture = np.stack((x, y, x), axis=-1) / 288
+    places = np.stack((x, y, np.ones_like(x)), axis=-1)[40:216, 40:216].reshape(-1, 3)
+    largest_bends = []
+    for seed in range(20):
+        varied = vary_geometry(picture, 256, np.random.default_rng(seed)).astype(np.float64) * 288
+        inner = varied[40:216, 40:216, :2]
+        across, down = np.abs(np.diff(inner[:, :, 0], axis=1)), np.diff(inner[:, :, 1], axis=0)
+        assert across.min() > 0.3 and across.max() < 1.8 and down.min() > 0.3 and down.max() < 1.8
+        found = inner.reshape(-1, 2)
+        straight = places @ np.linalg.lstsq(places, found, rcond=None)[0]
+        largest_bends.append(np.abs(found - straight).max())
+    bent = [bend for bend in largest_bends if bend > 0.5]
+    assert 5 <= len(bent) <= 15 and max(bent) < 13
 
 
 def test_degrading_repeats_by_seed_and_leaves_the_global_generators_alone():
