@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -27,6 +28,9 @@ FAILED = 1
 CANCELLED = 130
 """Exit code after Ctrl-C, as shells use it."""
 
+UNREAD = 141
+"""Exit code when the program that reads the output has ended, such as `head`; as shells use it."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
@@ -35,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after the program's name; `sys.argv` if None. Without a verb, "restore" runs.
 
     Returns:
-        The exit code: 0 done, 1 failed, 2 wrong usage (raised as SystemExit), 130 cancelled.
+        The exit code: 0 done, 1 failed, 2 wrong usage (raised as SystemExit), 130 cancelled,
+        141 nobody reads the output.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
@@ -45,15 +50,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         level=logging.DEBUG if arguments.debug else logging.WARNING, format="%(levelname)s: %(message)s"
     )
     try:
-        return int(import_module(f".commands.{arguments.verb}", __package__).run(arguments))
+        code = int(import_module(f".commands.{arguments.verb}", __package__).run(arguments))
+        sys.stdout.flush()
     except (KeyboardInterrupt, CancelledError):
         _say("cancelled")
         return CANCELLED
+    except BrokenPipeError:  # of the output: those of downloads are made a GpenError where they happen
+        _drop_output()
+        return UNREAD
     except (GpenError, OSError) as error:
         if arguments.debug:
             raise
         _say(str(error))
         return FAILED
+    return code
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
@@ -68,6 +78,11 @@ def _parse(words: list[str]) -> argparse.Namespace:
         if words[0] == verb:
             import_module(f".commands.{verb}", __package__).add_arguments(chosen)
     return parser.parse_args(words)
+
+
+def _drop_output() -> None:
+    """Throw away what the reader of the output has left unread; else Python would complain about it when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(message: str) -> None:

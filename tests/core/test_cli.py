@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gpen_core.cli import VERBS, main
+from gpen_core.cli import UNREAD, VERBS, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,6 +42,23 @@ def test_debug_shows_the_trace() -> None:
         text=True,
     )
     assert done.returncode == 1 and "Traceback" in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a pipe whose reader has ended is told in another way there")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_ends_quietly_when_nobody_reads_on(unbuffered: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "gpen_core", "models", "list"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (UNREAD, "")
 
 
 def test_sample_is_restored_without_arguments(tmp_path: Path) -> None:
