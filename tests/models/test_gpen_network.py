@@ -73,6 +73,18 @@ def test_published_widths():
     assert GpenSpec.published(512).channels == (512, 512, 512, 512, 512, 256, 128, 64)
 
 
+@pytest.mark.parametrize(
+    ("spec", "text"),
+    [
+        (GpenSpec.published(512), "GPEN 512 (cm 2, narrow 1, style 512)"),
+        (GpenSpec.published(32, style_dim=64, narrow=1 / 8), "GPEN 32 (cm 1, narrow 0.125, style 64)"),
+        (GpenSpec(64, 32, 2, (96, 96, 64, 64, 24)), "GPEN 64 (channels 96 96 64 64 24, style 32)"),
+    ],
+)
+def test_words_tell_the_whole_shape(spec, text):
+    assert str(spec) == text
+
+
 def test_a_batch_equals_its_pictures_one_by_one():
     torch.manual_seed(0)
     network = GpenGenerator(GpenSpec.published(64, style_dim=48, n_mlp=2, narrow=1 / 16)).eval()

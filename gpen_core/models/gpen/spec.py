@@ -78,4 +78,9 @@ class GpenSpec:
         return self.channels[4] / (256 * self.narrow)
 
     def __str__(self) -> str:
-        return f"GPEN {self.size} (cm {self.channel_multiplier:g}, narrow {self.narrow:g}, style {self.style_dim})"
+        cm, narrow = round(self.channel_multiplier), self.narrow
+        if self == self.published(self.size, self.style_dim, self.n_mlp, cm, narrow):
+            shape = f"cm {cm}, narrow {narrow:g}"
+        else:
+            shape = f"channels {' '.join(map(str, self.channels))}"
+        return f"GPEN {self.size} ({shape}, style {self.style_dim})"
