@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from .align import cut, require_image, to_picture, to_tensor
-from .detail import detail_trust, lost_detail
+from .detail import detail_trust, lost_detail, without_noise
 from .errors import SettingsError, ShapeError
 from .geometry import Pixels, bounds_of, chained, enlarge, enlargement, invert, scale_of, shifted, warp
 from .types import FaceCrop, Matrix
@@ -25,8 +25,8 @@ class PasteSettings:
     Attributes:
         strength: share of the restored face in the result; 0 leaves the photo as it is.
         keep_detail: how much of the photo's own fine detail is kept, in [0, 1], so that a good face never becomes
-            softer. Of a face larger than the crop, all that is finer than the crop's pixels; of any face, what the
-            restorer has lost, as far as the photo is clean (`detail_trust`).
+            softer: what is finer than the crop's pixels, and what the restorer has lost. Noise is taken out of it
+            (`without_noise`) where the photo is not clean (`detail_trust`).
         soften_below_px: faces whose box is smaller than this get a slight blur, since what a network invents for so
             few pixels is too crisp for its surroundings; 0 never blurs.
         antialias: reduce large crops by area averaging; False samples them bilinearly as the published code does.
@@ -207,15 +207,16 @@ def _in_photo(views: _Views, place: _Place, crop: FaceCrop, settings: PasteSetti
     scale = scale_of(crop.image_to_crop)
     border = cv2.BORDER_REPLICATE
     warped = warp(face, crop_to_region, size, antialias=settings.antialias, border=border)
+    if not settings.keep_detail:
+        return np.clip(warped, 0, 1, out=warped)
+    trust = detail_trust(_as_it_came(views, place))
     amount = np.clip((_NO_DETAIL_SCALE - scale) / (_NO_DETAIL_SCALE - _FULL_DETAIL_SCALE), 0, 1) * settings.keep_detail
     if amount > 0:
         photo_to_crop = chained(enlargement(factor), crop.image_to_crop)
         before = to_picture(cut(views.image, photo_to_crop, crop.size, antialias=settings.antialias))
         coarse = warp(before, crop_to_region, size, antialias=settings.antialias, border=border)
-        warped += float(amount) * (photo - coarse)
-    trusted = settings.keep_detail and settings.keep_detail * detail_trust(_as_it_came(views, place))
-    if trusted > 0:
-        warped += trusted * lost_detail(photo, warped, scale, photo_pixel=factor)
+        warped += float(amount) * without_noise(photo - coarse, trust, factor)
+    warped += settings.keep_detail * lost_detail(photo, warped, scale, photo_pixel=factor, trust=trust)
     return np.clip(warped, 0, 1, out=warped)
 
 

@@ -96,12 +96,16 @@ def sharpness(luma: Luma, mask: Mask, noise: float = 0.0) -> float:
     return float(np.sqrt(max(fine, 0.0) / coarse))
 
 
-def noise(luma: Luma) -> float:
-    """Give the standard deviation of the noise, in [0, 1], from the flattest tenth of the picture's 16-pixel tiles.
+def noise(luma: Luma, tile: int = _NOISE_TILE) -> float:
+    """Give the standard deviation of the noise, in [0, 1], from the flattest tenth of the picture's tiles.
+
+    Args:
+        luma: (H, W).
+        tile: side of a tile in pixels. Small ones find flat places in small pictures, too, and measure a little less.
 
     Source: the operator of Immerkær 1996, Fast Noise Variance Estimation.
     """
-    return _flattest(luma, luma, step=1)
+    return _flattest(luma, luma, step=1, tile=tile)
 
 
 def enlarged_noise(luma: Luma) -> float:
@@ -114,16 +118,16 @@ def enlarged_noise(luma: Luma) -> float:
     return excess if np.isnan(excess) else max(0.0, excess)
 
 
-def _flattest(pixels: Luma, luma: Luma, step: int) -> float:
+def _flattest(pixels: Luma, luma: Luma, step: int, tile: int = _NOISE_TILE) -> float:
     """Give the answer of Immerkær's operator, its taps `step` pixels apart, in the flattest tenth of the tiles."""
-    if min(luma.shape) < _NOISE_TILE:
+    if min(luma.shape) < tile:
         return float("nan")
     taps = ((1, -2, 1), (-2, 4, -2), (1, -2, 1))
     operator = np.zeros((2 * step + 1, 2 * step + 1), np.float32)
     operator[::step, ::step] = taps
     answer = np.asarray(cv2.filter2D(pixels, cv2.CV_32F, operator) ** 2 / 36, dtype=np.float32)
-    tiles = _tiles(answer)
-    levels = _tiles(luma)
+    tiles = _tiles(answer, tile)
+    levels = _tiles(luma, tile)
     exposed = (levels > 0.03) & (levels < 0.97)  # noise is cut off at black and white
     if not exposed.any():
         return float("nan")
@@ -175,8 +179,8 @@ def _mean(values: NDArray[np.bool_], mask: Mask) -> float:
     return float(values[mask].mean()) if mask.sum() >= _FEWEST else float("nan")
 
 
-def _tiles(values: Luma) -> Luma:
+def _tiles(values: Luma, tile: int) -> Luma:
     """Give the mean of each whole tile of `values`, flat."""
-    rows, columns = (length // _NOISE_TILE for length in values.shape)
-    whole = values[: rows * _NOISE_TILE, : columns * _NOISE_TILE]
-    return whole.reshape(rows, _NOISE_TILE, columns, _NOISE_TILE).mean(axis=(1, 3)).ravel()
+    rows, columns = (length // tile for length in values.shape)
+    whole = values[: rows * tile, : columns * tile]
+    return whole.reshape(rows, tile, columns, tile).mean(axis=(1, 3)).ravel()

@@ -217,8 +217,8 @@ def keep_detail_input() -> io.Float.Input:
         step=0.05,
         tooltip=(
             "How much of the photo's own fine detail is kept, so that a good face never becomes softer: what is finer "
-            "than the network's pixels, and what the network lost where the photo is clean and sharp. 0 takes the "
-            "network's face as it is."
+            "than the network's pixels, and what the network lost. Noise is taken out of it where the photo is not "
+            "clean. 0 takes the network's face as it is."
         ),
         **ADVANCED,
     )

@@ -34,6 +34,13 @@ def smooth_photo(height: int, width: int, seed: int = 3) -> torch.Tensor:
     return torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic", align_corners=True)[0].clamp(0, 1)
 
 
+def portrait() -> torch.Tensor:
+    """A clean face of 95 px with its surroundings: (3, 240, 240); the film's grain is taken out."""
+    file = Path(__file__).parents[1] / "data" / "astronaut.png"
+    without_grain = cv2.fastNlMeansDenoisingColored(cv2.imread(str(file)), None, 6, 6, 5, 15)
+    return torch.from_numpy(without_grain[:240, 104:344, ::-1] / 255).float().permute(2, 0, 1)
+
+
 def full_mask(crop: FaceCrop) -> torch.Tensor:
     return torch.from_numpy(inner_box(crop.size))
 
@@ -41,25 +48,25 @@ def full_mask(crop: FaceCrop) -> torch.Tensor:
 @pytest.mark.parametrize("turn", [0.0, 0.5, -2.0])
 @pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
 def test_pasting_an_unchanged_crop_changes_almost_nothing(scale: float, turn: float) -> None:
-    photo = smooth_photo(240, 300)
-    crop = align_face(photo, face_at(150, 120, scale, turn), 64, "gpen")
+    photo = portrait()
+    crop = align_face(photo, face_at(120, 120, scale, turn), 64, "gpen")
     pixels, mask = paste_faces(photo, [crop], [full_mask(crop)], PLAIN)
     assert mask.max() > 0.99
-    assert (pixels - photo).abs().max() < 0.02
+    assert (pixels - photo).abs().max() < 0.025
 
 
 def test_fine_detail_of_a_large_face_survives() -> None:
-    photo = torch.rand(3, 240, 240, generator=torch.Generator().manual_seed(1))  # nothing but detail
+    photo = portrait()
     crop = align_face(photo, face_at(120, 120, 3.0), 64, "gpen")
     kept, _ = paste_faces(photo, [crop], [full_mask(crop)], PLAIN)
     lost, _ = paste_faces(photo, [crop], [full_mask(crop)], PasteSettings(keep_detail=0, soften_below_px=0))
     inside = (slice(None), slice(90, 150), slice(90, 150))
     assert (kept - photo)[inside].abs().max() < 1e-4
-    assert lost[inside].std() < 0.5 * photo[inside].std()
+    assert (lost - photo)[inside].abs().max() > 0.1
 
 
 def test_what_the_restorer_changed_arrives_beside_kept_detail() -> None:
-    photo = smooth_photo(240, 240) * 0.5
+    photo = portrait() * 0.5
     crop = align_face(photo, face_at(120, 120, 3.0), 64, "gpen")
     brighter = FaceCrop(crop.pixels + 0.25, crop.image_to_crop, crop.face)
     pixels, _ = paste_faces(photo, [brighter], [full_mask(crop)], PLAIN)
@@ -202,21 +209,27 @@ def test_crop_and_photo_space_agree() -> None:
     )
 
 
-def portrait() -> torch.Tensor:
-    """A clean face of 95 px with its surroundings: (3, 240, 240)."""
-    file = Path(__file__).parents[1] / "data" / "astronaut.png"
-    return torch.from_numpy(cv2.imread(str(file))[:240, 104:344, ::-1] / 255).float().permute(2, 0, 1)
-
-
 def test_a_clean_face_smaller_than_the_crop_keeps_its_lines() -> None:
     photo = portrait()
-    crop = align_face(photo, face_at(120, 112, 0.4), 256, "gpen")
+    crop = align_face(photo, face_at(120, 112, 0.8), 256, "gpen")
     blurred = torch.nn.functional.avg_pool2d(crop.pixels[None], 7, 1, 3)[0]
     soft = FaceCrop(blurred, crop.image_to_crop, crop.face)
     kept, shown = paste_faces(photo, [soft], [full_mask(crop)], PLAIN)
     lost, _ = paste_faces(photo, [soft], [full_mask(crop)], PasteSettings(keep_detail=0, soften_below_px=0))
     inside = shown > 0.9
-    assert (kept - photo)[:, inside].abs().mean() < 0.6 * (lost - photo)[:, inside].abs().mean()
+    assert (kept - photo)[:, inside].abs().mean() < 0.4 * (lost - photo)[:, inside].abs().mean()
+
+
+def test_noise_goes_from_a_face_larger_than_the_crop() -> None:
+    """Of a restorer that gives the true face, all that is finer than its pixels comes from the noisy photo."""
+    photo = portrait()
+    noisy = photo + torch.randn(photo.shape, generator=torch.Generator().manual_seed(2)) * 6 / 255
+    crop = align_face(photo, face_at(120, 120, 3.0), 64, "gpen")
+    pasted, shown = paste_faces(noisy, [crop], [full_mask(crop)], PLAIN)
+    blurred, _ = paste_faces(photo, [crop], [full_mask(crop)], PasteSettings(keep_detail=0, soften_below_px=0))
+    inside = shown > 0.9
+    error, noise, blur = (float((picture - photo)[:, inside].square().mean()) for picture in (pasted, noisy, blurred))
+    assert error < 0.6 * noise and error < 0.6 * blur
 
 
 class TestBackground:
@@ -232,7 +245,7 @@ class TestBackground:
         assert (pixels - photo)[:, mask > 0.999].abs().max() < 0.01
 
     def test_the_detail_that_is_kept_is_the_photos_and_not_the_backgrounds(self) -> None:
-        photo = torch.rand(3, 240, 240, generator=torch.Generator().manual_seed(1))
+        photo = portrait()
         crop = align_face(photo, face_at(120, 120, 3.0), 64, "gpen")
         pixels, _ = paste_faces(photo, [crop], [full_mask(crop)], PLAIN, background=torch.zeros_like(photo))
         inside = (slice(None), slice(90, 150), slice(90, 150))
