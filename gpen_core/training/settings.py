@@ -9,7 +9,7 @@ from ..errors import SettingsError
 from ..models.gpen import GpenSpec
 from .losses import LossWeights
 
-_SMALL_CHANNELS = (160, 160, 160, 128, 96, 48, 16)
+_SMALL_CHANNELS = (160, 160, 160, 128, 112, 80, 32)
 """Width of each level from 4×4 up: those of the embedded restorer."""
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]

@@ -227,7 +227,7 @@ def test_no_gradient_direction_is_no_step():
 
 
 def test_a_small_generator_has_one_width_for_each_level():
-    assert small_spec(64).channels == (160, 160, 160, 128, 96)
+    assert small_spec(64).channels == (160, 160, 160, 128, 112)
     assert small_spec(16, channels=[8, 6, 4]) == GpenSpec(16, 128, 4, (8, 6, 4))
     for size, channels in ((48, None), (512, None), (64, [8, 8])):
         with pytest.raises(SettingsError, match=f"got size {size} and widths"):
