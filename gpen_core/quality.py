@@ -96,16 +96,25 @@ def sharpness(luma: Luma, mask: Mask, noise: float = 0.0) -> float:
     return float(np.sqrt(max(fine, 0.0) / coarse))
 
 
-def noise(luma: Luma, tile: int = _NOISE_TILE) -> float:
-    """Give the standard deviation of the noise, in [0, 1], from the flattest tenth of the picture's tiles.
+def noise(luma: Luma) -> float:
+    """Give the standard deviation of the noise, in [0, 1], from the flattest tenth of the picture's 16-pixel tiles.
+
+    Source: the operator of Immerkær 1996, Fast Noise Variance Estimation.
+    """
+    return _flattest(luma, luma, step=1)
+
+
+def coarse_noise(luma: Luma, tile: int = _NOISE_TILE) -> float:
+    """Give the noise that the means of 2×2 pixels hold, in [0, 1]: half of white noise's, all of what is coarse.
+
+    JPEG and enlarging hide noise from `noise`, not from this measure.
 
     Args:
         luma: (H, W).
         tile: side of a tile in pixels. Small ones find flat places in small pictures, too, and measure a little less.
-
-    Source: the operator of Immerkær 1996, Fast Noise Variance Estimation.
     """
-    return _flattest(luma, luma, step=1, tile=tile)
+    means = np.asarray(cv2.blur(luma, (2, 2)), dtype=np.float32)
+    return _flattest(means, luma, step=2, tile=tile)
 
 
 def enlarged_noise(luma: Luma) -> float:
@@ -113,8 +122,7 @@ def enlarged_noise(luma: Luma) -> float:
 
     It is what the mean of 2×2 pixels holds more of than fine noise or structure would leave there.
     """
-    means = np.asarray(cv2.blur(luma, (2, 2)), dtype=np.float32)
-    excess = _flattest(means, luma, step=2) - _COARSE_SHARE * noise(luma)
+    excess = coarse_noise(luma) - _COARSE_SHARE * noise(luma)
     return excess if np.isnan(excess) else max(0.0, excess)
 
 

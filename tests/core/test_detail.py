@@ -40,6 +40,11 @@ def test_clean_is_trusted_and_damaged_is_not() -> None:
     assert detail_trust(jpeg(clean, 10)) < 0.3
 
 
+def test_a_films_fine_grain_is_trusted() -> None:
+    with_grain = cv2.imread(str(ASTRONAUT))[8:216, 120:328, ::-1].astype(np.float32) / 255
+    assert detail_trust(with_grain) == 1
+
+
 def test_noise_that_was_enlarged_with_the_picture_is_not_trusted() -> None:
     clean, grain = (
         cv2.resize(jpeg(with_noise(portrait(), levels), 80), (312, 312), interpolation=cv2.INTER_LINEAR)
