@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from .geometry import Pixels
-from .quality import LUMA_WEIGHTS, blockiness, coarse_noise, enlarged_noise, sharpness
+from .quality import LUMA_WEIGHTS, Luma, blockiness, coarse_noise, enlarged_noise, sharpness
 
 # Measured on portraits of 25 px and more, clean and under 12 kinds of damage: below the first figure keeping all detail
 # brought the result closer to the truth, above the second taking out its noise did. Clean portraits measure 0.2 to 0.6
@@ -82,8 +82,7 @@ def without_noise(detail: Pixels, trust: float, pixel: float = 1.0, strength: fl
     step = int(np.ceil(np.sqrt(luma.size / _ENOUGH_SAMPLES)))
     # Most of a face is smooth: the middle of all deviations is the noise's, whatever eyes and hair hold.
     noise_level = float(np.median(np.abs(luma[::step, ::step]))) / _MAD * strength
-    power = np.maximum(_blurred(luma**2, _FILTER_SIGMA * pixel), 0)
-    stands_out = np.clip(1 - noise_level**2 / (power + 1e-9), 0, 1)
+    stands_out = np.clip(1 - noise_level**2 / (_power(luma, _FILTER_SIGMA * pixel) + 1e-9), 0, 1)
     return np.asarray(detail * (trust + (1 - trust) * stands_out)[..., None], dtype=np.float32)
 
 
@@ -118,8 +117,12 @@ def _detail(picture: Pixels, sigma: float) -> Pixels:
 
 def _strength(detail: Pixels, window: float) -> Pixels:
     """Root mean square of detail's luma around each pixel, (H, W)."""
-    power = _blurred(np.asarray((detail @ LUMA_WEIGHTS) ** 2, dtype=np.float32), window)
-    return np.sqrt(np.maximum(power, 0))
+    return np.sqrt(_power(detail @ LUMA_WEIGHTS, window))
+
+
+def _power(luma: Luma, window: float) -> Luma:
+    """Mean square around each pixel, (H, W)."""
+    return np.maximum(_blurred(luma**2, window), 0)
 
 
 def _blurred(picture: Pixels, sigma: float) -> Pixels:

@@ -48,11 +48,11 @@ def full_mask(crop: FaceCrop) -> torch.Tensor:
 @pytest.mark.parametrize("turn", [0.0, 0.5, -2.0])
 @pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
 def test_pasting_an_unchanged_crop_changes_almost_nothing(scale: float, turn: float) -> None:
-    photo = portrait()
+    photo = portrait() if scale > 1 else smooth_photo(240, 240)  # a large blurred face is filtered, a small one is not
     crop = align_face(photo, face_at(120, 120, scale, turn), 64, "gpen")
     pixels, mask = paste_faces(photo, [crop], [full_mask(crop)], PLAIN)
     assert mask.max() > 0.99
-    assert (pixels - photo).abs().max() < 0.025
+    assert (pixels - photo).abs().max() < 0.02
 
 
 def test_fine_detail_of_a_large_face_survives() -> None:
