@@ -9,40 +9,59 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from .network import SLOPE
+from .products import multiply
 from .workspace import Workspace
+
+_OVERLAP = 3
+"""Enlarged lines that the blur of the next band reads again."""
 
 
 def enlarge(
-    space: Workspace, source: Tensor, weight: Tensor, blur: Tensor, bias: Tensor, target: Tensor, *, goes_on: bool
+    space: Workspace,
+    source: Tensor,
+    weight: Tensor,
+    blur: Tensor,
+    bias: Tensor,
+    target: Tensor,
+    *,
+    goes_on: bool,
+    turned: bool,
 ) -> None:
     """Convolve rows of features with stride 1/2, blur, add the bias, and apply the leaky ReLU.
 
     Args:
-        space: for what is between, and for the products of the two lowest rows, which the next band reads again.
+        space: for what is between, and for what the next band needs of this one.
         source: (H + 2, W, in), with a row above and one below those of the result.
-        weight: (in, 3, 3, out), contiguous.
+        weight: (in, 3, 3, out), or (3, 3, out, in) if `turned`; contiguous.
         blur: (out, 1, 4, 4).
         bias: (out,).
         target: (2·H, 2·W, out), with any strides.
         goes_on: whether the call before made the band above.
+        turned: how products are made, see `multiply`.
     """
     rows, width, inputs = source.shape
-    out = weight.shape[-1]
-    made = space.take("products", rows, width, 3, 3, out)
-    lowest = space.take("lowest", 2, *made.shape[1:])
-    new = 0
+    out = len(bias)
+    lines = space.take("scratch", 2 * rows - 1, 2 * width + 1, out)
+    above, lowest = space.take("above", _OVERLAP, *lines.shape[1:]), space.take("lowest", width, 3, out)
+    new = 2 if goes_on else 0
+    made = space.take("products", (rows - new) * width, 9 * out)
+    right = weight.view(-1, inputs) if turned else weight.view(inputs, -1)
+    made = multiply(source[new:].reshape(-1, inputs), right, made, turned=turned)
+    made = made.view(rows - new, width, 3, 3, out)
+    between = space.take("between", rows - new, width, 3, out)
+    torch.add(made[1:, :, 0], made[:-1, :, 2], out=between[1:])
     if goes_on:
-        made[:2].copy_(lowest)
-        new = 2
-    torch.mm(source[new:].reshape(-1, inputs), weight.view(inputs, -1), out=made[new:].view((rows - new) * width, -1))
-    lowest.copy_(made[-2:])
-    between = space.take("between", rows - 1, width, 3, out)
-    torch.add(made[1:, :, 0], made[:-1, :, 2], out=between)
-    enlarged = space.take("scratch", 2 * rows - 1, 2 * width + 1, out)
-    for part, lines in ((made[:, :, 1], enlarged[::2]), (between, enlarged[1::2])):
-        lines[:, 1::2].copy_(part[:, :, 1])
-        torch.add(part[:, 1:, 0], part[:, :-1, 2], out=lines[:, 2:-1:2])
-        lines[:, 0].copy_(part[:, 0, 0])
-        lines[:, -1].copy_(part[:, -1, 2])
-    blurred = F.conv2d(enlarged.permute(2, 0, 1)[None], blur, bias, padding=(0, 1), groups=out)
+        lines[:_OVERLAP].copy_(above)
+        torch.add(made[0, :, 0], lowest, out=between[0])
+        odd, even = (between, lines[_OVERLAP::2]), (made[:, :, 1], lines[_OVERLAP + 1 :: 2])
+    else:
+        odd, even = (between[1:], lines[1::2]), (made[:, :, 1], lines[::2])
+    for part, place in (odd, even):
+        place[:, 1::2].copy_(part[:, :, 1])
+        torch.add(part[:, 1:, 0], part[:, :-1, 2], out=place[:, 2:-1:2])
+        place[:, 0].copy_(part[:, 0, 0])
+        place[:, -1].copy_(part[:, -1, 2])
+    lowest.copy_(made[-1, :, 2])
+    above.copy_(lines[-_OVERLAP:])
+    blurred = F.conv2d(lines.permute(2, 0, 1)[None], blur, bias, padding=(0, 1), groups=out)
     torch._C._nn.leaky_relu(blurred[0].permute(1, 2, 0), SLOPE, out=target)

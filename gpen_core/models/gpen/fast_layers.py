@@ -17,6 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from .enlarging import enlarge
 from .network import ACTIVATION_GAIN, SLOPE, EqualizedConv2d, EqualizedLinear, StyledConv, ToRGB
+from .products import onednn_is_faster
 from .winograd import TILE, WinogradConv
 from .workspace import Workspace
 
@@ -27,7 +28,11 @@ _BAND_BYTES = 4 << 20
 """Features read for one band, measured: smaller ones cost more calls, larger ones leave the cache."""
 
 _STRIP_BYTES = 16 << 20
-"""Features kept between the two convolutions of a level."""
+"""Features kept between the two convolutions of a level, and read for one band where every call has a price: where
+`WinogradConv` transforms its weight, or oneDNN multiplies."""
+
+_AXES = "oihw"
+"""Axes of a convolution's weight: results, inputs, height and width."""
 
 _WIDE, _TALL = 128, 32
 """Channels and rows from which `WinogradConv` is faster than the plain convolution. Measured on two cores with
@@ -142,7 +147,7 @@ class Halving:
 
     def __init__(self, stage: nn.Module) -> None:
         conv = _part(stage, "1")
-        self._weight, self._scale = _laid_out(conv.weight), conv.scale
+        self._weight, self._scale = _laid_out(conv.weight, "ohwi").permute(0, 3, 1, 2), conv.scale
         self._bias = stage.get_parameter("2.bias")
         self._blur = _blur_weight(stage.get_submodule("0"), self._weight.shape[1])
 
@@ -172,9 +177,15 @@ class Styled:
         self._modulation, self._scale = conv.modulation, conv.scale
         self.blur = _blur_weight(conv.blur, self.width) if conv.up else None
         is_wide = weight.shape[2] >= _WIDE and side >= _TALL and weight.dtype == torch.float32 and not conv.up
-        self.weight = _laid_out(weight, inputs_first=is_wide or conv.up)
-        self.winograd = WinogradConv(self.weight) if is_wide else None
-        self.band_bytes = _BAND_BYTES if self.winograd is None or self.winograd.keeps_filters else _STRIP_BYTES
+        self.turned = weight.dtype == torch.float32 and onednn_is_faster()
+        order = "ohwi"
+        if is_wide or conv.up:
+            order = "hwoi" if self.turned else "hwio" if is_wide else "ihwo"
+        self.weight = _laid_out(weight, order)
+        self._by_input = [-1 if axis == "i" else 1 for axis in order]
+        self.winograd = WinogradConv(self.weight, turned=self.turned) if is_wide else None
+        wants_rows = self.winograd is not None and (self.turned or not self.winograd.keeps_filters)
+        self.band_bytes = _STRIP_BYTES if wants_rows else _BAND_BYTES
         self.bias, self.skip_bias = layer.activate.bias.split(self.width)
         self.skip_weight = layer.noise.weight
 
@@ -185,8 +196,7 @@ class Styled:
         weight, factors = self.weight, factors * factor
         scales_weight = self.winograd is None and 9 * self.width < side**2
         if scales_weight:
-            by_input = (1, -1, 1, 1) if self.blur is None else (-1, 1, 1, 1)
-            weight = (weight * factors.view(by_input)).to(weight.dtype)
+            weight = (weight * factors.view(self._by_input)).to(weight.dtype)
         bias = (self.bias / norm).to(weight.dtype)
         made = torch.cat((norm, torch.ones_like(norm))) * ACTIVATION_GAIN
         return Applied(self, weight, bias, None if scales_weight else factors.to(weight.dtype), made)
@@ -276,9 +286,10 @@ class Applied:
             return
         source = source if self.factors is None else source * self.factors
         if layer.blur is None:
-            _activate(F.conv2d(_planar(source), self.weight, self.bias, padding=(0, 1)), target)
+            _activate(F.conv2d(_planar(source), self.weight.permute(0, 3, 1, 2), self.bias, padding=(0, 1)), target)
         else:
-            enlarge(space, source, self.weight, layer.blur, self.bias, target, goes_on=goes_on)
+            weights = (self.weight, layer.blur, self.bias)
+            enlarge(space, source, *weights, target, goes_on=goes_on, turned=layer.turned)
 
 
 class Reader:
@@ -328,18 +339,10 @@ def _activate(made: Tensor, target: Tensor) -> None:
     torch._C._nn.leaky_relu(made[0].permute(1, 2, 0), SLOPE, out=target)
 
 
-def _laid_out(parameter: nn.Parameter, *, inputs_first: bool = False) -> Tensor:
-    """Lay out a weight ([1,] out, in, h, w) in memory as convolutions read it, and give (out, in, h, w).
-
-    With `inputs_first` it is laid out as, and given as, (in, h, w, out).
-    """
-    weight = parameter.data.view(parameter.shape[-4:])
-    if inputs_first:
-        weight = weight.permute(1, 2, 3, 0).contiguous()
-        parameter.data = weight.permute(3, 0, 1, 2).unflatten(0, parameter.shape[:-3])
-    else:
-        weight = weight.contiguous(memory_format=torch.channels_last)
-        parameter.data = weight.unflatten(0, parameter.shape[:-3])
+def _laid_out(parameter: nn.Parameter, order: str) -> Tensor:
+    """Lay out a weight ([1,] out, in, h, w) in memory in another order of these axes, and give it in that order."""
+    weight = parameter.data.view(parameter.shape[-4:]).permute([_AXES.index(axis) for axis in order]).contiguous()
+    parameter.data = weight.permute([order.index(axis) for axis in _AXES]).unflatten(0, parameter.shape[:-3])
     return weight
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .network import SLOPE
+from .products import multiply_each
 from .workspace import Workspace
 
 Array = NDArray[np.float64]
@@ -51,19 +52,19 @@ class WinogradConv:
     """A 3×3 convolution that keeps the sides of wide features, with bias and leaky ReLU.
 
     Args:
-        weight: (in, 3, 3, out) float32, contiguous; used in place.
+        weight: (3, 3, in, out) float32, or (3, 3, out, in) if `turned`; contiguous, used in place.
+        turned: how products are made, see `products.multiply`.
 
     Attributes:
         keeps_filters: whether the transformed weight, which takes four times the memory, is kept. A large one is
             transformed in every call, which should then have as many rows as possible.
     """
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, weight: Tensor, *, turned: bool) -> None:
         take, filter_, give = (torch.tensor(matrix, dtype=torch.float32) for matrix in tile_matrices())
-        self._take, self._give, self._weight = take, give, weight
+        self._take, self._give, self._weight, self._turned = take, give, weight, turned
         self._transform = torch.kron(filter_, filter_).unflatten(0, (_WINDOW, _WINDOW))
-        inputs, out = weight.shape[0], weight.shape[-1]
-        shape = (_WINDOW, inputs, _WINDOW, out)
+        shape = (_WINDOW, _WINDOW, *weight.shape[2:])
         self.keeps_filters = math.prod(shape) * weight.itemsize <= _LARGEST_KEPT
         self._filters = torch.empty(shape if self.keeps_filters else 0)
         for point, filters in enumerate(self._filters):
@@ -75,9 +76,9 @@ class WinogradConv:
         return self._filters.nbytes
 
     def _make_filters(self, point: int, out: Tensor) -> Tensor:
-        """Transform the weight for one point of the rows, and every point of the columns: (in, points, out)."""
-        inputs = len(self._weight)
-        return torch.bmm(self._transform[point].expand(inputs, -1, -1), self._weight.view(inputs, 9, -1), out=out)
+        """Transform the weight for one point of the rows, and every point of the columns: (points, ...) of `out`."""
+        torch.mm(self._transform[point], self._weight.view(9, -1), out=out.view(_WINDOW, -1))
+        return out
 
     def __call__(self, space: Workspace, source: Tensor, factors: Tensor, bias: Tensor, target: Tensor) -> None:
         """Convolve rows of features.
@@ -101,8 +102,8 @@ class WinogradConv:
             if self.keeps_filters:
                 filters = self._filters[point]
             else:
-                filters = self._make_filters(point, space.take("filters", len(factors), _WINDOW, out))
-            torch.bmm(values.view(_WINDOW, -1, len(factors)), filters.transpose(0, 1), out=made[point])
+                filters = self._make_filters(point, space.take("filters", _WINDOW, *self._weight.shape[2:]))
+            multiply_each(values.view(_WINDOW, -1, len(factors)), filters, made[point], turned=self._turned)
         made[_ONE, _ONE].add_(bias)
         half = space.take("rows", TILE, _WINDOW, tiles[0] * tiles[1] * out)
         torch.mm(self._give, made.view(_WINDOW, -1), out=half.view(TILE, -1))
