@@ -34,10 +34,11 @@ _STRIP_BYTES = 16 << 20
 _AXES = "oihw"
 """Axes of a convolution's weight: results, inputs, height and width."""
 
-_WIDE, _TALL = 128, 32
-"""Channels and rows from which `WinogradConv` is faster than the plain convolution. Measured on two cores with
-AVX-512: 1024 channels on 64 rows 44 against 122 ms, 256 on 64 rows 4.4 against 7.5 ms, 128 on 64 rows 1.9 against
-2.0 ms; with AVX2 it gains more."""
+_WIDE, _WIDE_TURNED, _TALL = 128, 256, 32
+"""Channels, with products by MKL and by oneDNN, and rows from which `WinogradConv` is faster than the plain
+convolution, which is oneDNN's. Measured on two cores of an Intel Xeon with AVX-512 (MKL): 1024 channels on 64 rows 44
+against 122 ms, 256 on 64 rows 4.4 against 7.5 ms, 128 on 64 rows 1.9 against 2.0 ms; with AVX2 it gains more. On two
+cores of an AMD EPYC with AVX-512 (oneDNN) GPEN 512 took 628 ms from 128 channels, 611 from 256, 628 from 512."""
 
 
 @dataclass(frozen=True)
@@ -176,8 +177,9 @@ class Styled:
         self._energy = weight[0].float().square().sum(dim=(2, 3)).t().contiguous()
         self._modulation, self._scale = conv.modulation, conv.scale
         self.blur = _blur_weight(conv.blur, self.width) if conv.up else None
-        is_wide = weight.shape[2] >= _WIDE and side >= _TALL and weight.dtype == torch.float32 and not conv.up
         self.turned = weight.dtype == torch.float32 and onednn_is_faster()
+        wide = _WIDE_TURNED if self.turned else _WIDE
+        is_wide = weight.shape[2] >= wide and side >= _TALL and weight.dtype == torch.float32 and not conv.up
         order = "ohwi"
         if is_wide or conv.up:
             order = "hwoi" if self.turned else "hwio" if is_wide else "ihwo"
