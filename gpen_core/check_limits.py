@@ -96,7 +96,7 @@ class CheckThresholds:
         reject=12,
         least=False,
         unit="levels of 255",
-        reason="measured: clean photos have 0.4 at most; from 12 on noise hides the skin",
+        reason="measured: clean photos have 1.1 at most; from 12 on noise hides the skin",
         advice="take the photo again in more light, without digital zoom",
         digits=1,
     )

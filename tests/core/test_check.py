@@ -110,6 +110,19 @@ def test_noisy_and_compressed(kit: Kit) -> None:
     assert kit.verdicts(coarse)["blockiness"] in ("warn", "reject")
 
 
+def test_noise_is_seen_beneath_jpeg(kit: Kit) -> None:
+    """JPEG takes half of the noise that single pixels show."""
+    rng = np.random.default_rng(0)
+    picture = kit.portrait.permute(1, 2, 0).numpy() * 255
+
+    def sent(sigma: float) -> torch.Tensor:
+        noisy = (picture + rng.normal(0, sigma, picture.shape)).clip(0, 255).astype(np.uint8)
+        return torch.from_numpy(cv2.imdecode(cv2.imencode(".jpg", noisy, [cv2.IMWRITE_JPEG_QUALITY, 85])[1], 1))
+
+    assert kit.verdicts(sent(9).permute(2, 0, 1).float() / 255)["noise"] == "warn"
+    assert kit.verdicts(sent(2).permute(2, 0, 1).float() / 255)["noise"] == "ok"
+
+
 def test_tilted(kit: Kit) -> None:
     turn = cv2.getRotationMatrix2D((160, 117), 35, 1.0)
     turned = cv2.warpAffine(kit.portrait.permute(1, 2, 0).numpy(), turn, (320, 320), borderMode=cv2.BORDER_REFLECT)
