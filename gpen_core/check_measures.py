@@ -206,7 +206,10 @@ def _niqe(part: NDArray[np.float32]) -> float | None:
         # It warns of flat blocks, which it skips, and of scipy's old name for a module.
         for category in (RuntimeWarning, DeprecationWarning):
             warnings.simplefilter("ignore", category=category)
-        return _known(float(niqe_module().calculate_niqe(blue_first, crop_border=0)))
+        try:
+            return _known(float(niqe_module().calculate_niqe(blue_first, crop_border=0)))
+        except np.linalg.LinAlgError:  # a plain picture has no statistics to compare
+            return None
 
 
 def _known(value: float) -> float | None:

@@ -200,6 +200,15 @@ def test_niqe_and_its_absence(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None
     assert "note: NIQE is left out" in check.text()
 
 
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+def test_a_plain_picture_has_no_niqe(kit: Kit, level: float) -> None:
+    if not has_basicsr():
+        pytest.skip("NIQE needs basicsr")
+    check = kit.check(torch.full((3, 512, 512), level), with_niqe=True)
+    assert value(check, "niqe") is None
+    assert not check.ok
+
+
 def has_basicsr() -> bool:
     try:
         from_basicsr.niqe_module()
