@@ -75,12 +75,17 @@ def align_faces(
 
 def enlarged_crop(crop: FaceCrop, factor: int) -> FaceCrop:
     """Restate a crop for the picture a whole number of times larger; its own pixels stay."""
+    image_to_crop = chained(invert(enlargement(factor)), crop.image_to_crop)
+    return replace(crop, face=enlarged_face(crop.face, factor), image_to_crop=image_to_crop)
+
+
+def enlarged_face(face: Face, factor: float) -> Face:
+    """Restate a face for the picture `factor` times larger."""
     matrix = enlargement(factor)
-    box = crop.face.box
+    box = face.box
     (x0, y0), (x1, y1) = apply_affine(matrix, np.array([(box.x0, box.y0), (box.x1, box.y1)]))
-    landmarks = apply_affine(matrix, crop.face.landmarks)
-    face = replace(crop.face, box=Box(float(x0), float(y0), float(x1), float(y1)), landmarks=landmarks)
-    return replace(crop, face=face, image_to_crop=chained(invert(matrix), crop.image_to_crop))
+    landmarks = apply_affine(matrix, face.landmarks)
+    return replace(face, box=Box(float(x0), float(y0), float(x1), float(y1)), landmarks=landmarks)
 
 
 def cut(image: torch.Tensor, image_to_crop: Matrix, size: int, *, antialias: bool = True) -> torch.Tensor:

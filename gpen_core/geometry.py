@@ -132,8 +132,8 @@ def enlarge(pixels: torch.Tensor, scale: int) -> torch.Tensor:
     return functional.interpolate(pixels, scale_factor=scale, mode="bilinear", align_corners=False)
 
 
-def enlargement(factor: int) -> Matrix:
-    """Return the (2, 3) matrix from a picture's pixels to those of the same picture a whole number of times larger.
+def enlargement(factor: float) -> Matrix:
+    """Return the (2, 3) matrix from a picture's pixels to those of the same picture `factor` times larger.
 
     Convention: the outer edges of the two pictures meet, as `enlarge` has it.
     """
@@ -208,6 +208,8 @@ def warp(
         small_to_a = np.column_stack([np.diag(1 / ratio), 0.5 / ratio - 0.5])
         a_to_b = chained(small_to_a, a_to_b)
         flags = cv2.INTER_CUBIC
+        if min(small) < 2 and border == cv2.BORDER_REFLECT_101:
+            border = cv2.BORDER_REPLICATE  # the same there, and OpenCV 5.0.0 mirrors a single row for ever
     return cv2.warpAffine(picture, a_to_b, (size[1], size[0]), flags=flags, borderMode=border).astype(
         np.float32, copy=False
     )

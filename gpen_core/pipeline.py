@@ -104,6 +104,7 @@ def restore_portrait(
             background = upscale_photo(pixels, upscaler, settings.upscale, progress=progress)
         pixels, smallest = enlarge(pixels[None], upscaler.scale)[0], smallest * upscaler.scale
         in_place = True  # nobody else has this background
+    progress.check_cancelled()
     with models.in_use(detector, restorer):
         faces = detect_faces(pixels[None], detector, settings.detect)[0]
         if not faces:
@@ -117,26 +118,33 @@ def restore_portrait(
     soft = [mask.pixels for mask in masks]
     result, shown = paste_faces(photo, restored, soft, settings.paste, background=background, in_place=in_place)
     sources = {id(face): mask.source for face, mask in zip(wanted, masks, strict=True)}
-    return PortraitResult(result, shown, report_faces(faces, sources, smallest))
+    times = 1 if upscaler is None else upscaler.scale
+    return PortraitResult(result, shown, report_faces(faces, sources, settings.smallest_face_px, times=times))
 
 
 def report_faces(
-    faces: Sequence[Face], mask_sources: dict[int, MaskSource], smallest_face_px: float, image_index: int = 0
+    faces: Sequence[Face],
+    mask_sources: dict[int, MaskSource],
+    smallest_face_px: float,
+    image_index: int = 0,
+    times: int = 1,
 ) -> tuple[FaceReport, ...]:
     """Say of each face what became of it.
 
     Args:
         faces: all detected faces of one image.
         mask_sources: for each restored face, under its `id`, what its mask was made from.
-        smallest_face_px: the limit below which faces were left alone.
+        smallest_face_px: the limit below which faces were left alone, in pixels of the photo.
         image_index: which image of a batch.
+        times: how many times larger than the photo the picture is in which the faces were found.
     """
     reports = []
     for face in faces:
         source = mask_sources.get(id(face))
-        reason = "" if source else f"too small: {face.box.size:.0f} px, the limit is {smallest_face_px:.0f} px"
+        size = face.box.size / times
+        reason = "" if source else f"too small: {size:.0f} px, the limit is {smallest_face_px:.0f} px"
         outcome: Literal["restored", "skipped"] = "restored" if source else "skipped"
-        reports.append(FaceReport(image_index, face.box, face.score, face.box.size, outcome, reason, source))
+        reports.append(FaceReport(image_index, face.box, face.score, size, outcome, reason, source))
     return tuple(reports)
 
 
@@ -180,5 +188,6 @@ def _without_faces(
     restored = restore_faces([crop], restorer, batch_size=1, progress=progress)
     whole = [torch.ones(crop.size, crop.size)]
     result, shown = paste_faces(photo, restored, whole, settings.paste, background=background, in_place=in_place)
-    report = FaceReport(0, crop.face.box, 0.0, crop.face.box.size, "restored", mask_source="picture")
+    size = crop.face.box.size / times_larger(photo, background)
+    report = FaceReport(0, crop.face.box, 0.0, size, "restored", mask_source="picture")
     return PortraitResult(result, shown, (report,), "No face found: the whole picture was taken for one face.")

@@ -102,9 +102,9 @@ class FaceReport:
 
     Attributes:
         image_index: which image of the batch.
-        box: the detector's box, image pixels.
+        box: the detector's box, in pixels of the result.
         score: the detector's confidence in [0, 1].
-        size_px: length of the box's shorter side in pixels.
+        size_px: length of the box's shorter side in pixels of the photo, which an upscaler may have enlarged.
         outcome: whether it was restored.
         reason: why not, in words for a user; empty if it was restored.
         mask_source: what its mask was made from; None if it was not restored.

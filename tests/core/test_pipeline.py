@@ -6,11 +6,12 @@ import pytest
 import torch
 
 import gpen_core
-from gpen_core.errors import NoFaceError, SettingsError, ShapeError
+from gpen_core.errors import CancelledError, NoFaceError, SettingsError, ShapeError
 from gpen_core.models.descriptor import Restorer
 from gpen_core.models.retinaface import FaceDetector
 from gpen_core.paste import PasteSettings
 from gpen_core.pipeline import PortraitSettings, restore_portrait
+from gpen_core.progress import NoProgress
 from gpen_core.types import Box, FaceReport
 
 SAMPLE = Path(gpen_core.__file__).parent / "samples" / "astronaut_poor.jpg"
@@ -153,7 +154,7 @@ def test_with_an_upscaler_faces_come_from_the_enlarged_photo_and_the_rest_from_t
     inside = result.mask > 0.99
     plain = torch.nn.functional.interpolate(sample[None], scale_factor=2, mode="bilinear")[0]
     assert (result.pixels - plain)[:, inside].abs().mean() < 0.05  # not the upscaler's, which is half as bright
-    assert 160 < result.faces[0].size_px < 220  # in pixels of the result
+    assert 80 < result.faces[0].size_px < 110  # in pixels of the photo
 
 
 def test_the_smallest_face_is_meant_in_pixels_of_the_photo_that_came_in(
@@ -162,6 +163,25 @@ def test_the_smallest_face_is_meant_in_pixels_of_the_photo_that_came_in(
     result = restore_portrait(sample, detector, restorer, PortraitSettings(smallest_face_px=120), upscaler=Doubler())
     assert result.restored == 0
     assert result.faces[0].outcome == "skipped"
+    assert result.faces[0].reason == f"too small: {result.faces[0].size_px:.0f} px, the limit is 120 px"
+
+
+class Cancelling(NoProgress):
+    """The user has pressed cancel."""
+
+    def check_cancelled(self) -> None:
+        raise CancelledError
+
+
+def test_cancel_is_heard_before_a_photo_is_searched(detector: FaceDetector, restorer: Restorer) -> None:
+    with pytest.raises(CancelledError):
+        restore_portrait(torch.full((3, 80, 60), 0.5), detector, restorer, progress=Cancelling())
+
+
+@pytest.mark.parametrize("size", [(1, 300), (2, 512), (300, 1), (1, 1)])
+def test_a_thin_strip_may_stand_for_a_face(size: tuple[int, int], detector: FaceDetector, restorer: Restorer) -> None:
+    result = restore_portrait(torch.rand(3, *size), detector, restorer, PortraitSettings(on_no_face="whole"))
+    assert result.pixels.shape == (3, *size) and result.restored == 1
 
 
 def test_a_photo_without_a_face_is_still_enlarged_and_says_so(detector: FaceDetector, restorer: Restorer) -> None:
