@@ -10,12 +10,17 @@ from ..gpen_core.folder_gate import CheckGate
 from ..gpen_core.folder_report import FolderReport
 from ..gpen_core.folder_spec import FolderSpec
 from ..gpen_core.paste import PasteSettings
-from ..gpen_core.pipeline import PortraitSettings
+from ..gpen_core.pipeline import NoFaceChoice, PortraitSettings
 from . import host, sockets
 from .lease import NetworkNode
 from .report import describe_restorer
 
 _SAMPLES = Path(gpen_core.__file__).parent / "samples"
+_NO_FACE: dict[str, NoFaceChoice] = {
+    "pass the photo on": "keep",
+    "treat the whole picture as a face": "whole",
+    "reject the photo": "stop",
+}
 _FORMATS = {"as the photo": "same", "PNG": ".png", "JPEG": ".jpg", "TIFF": ".tif", "WebP": ".webp"}
 
 
@@ -51,7 +56,7 @@ class RestoreFolder(NetworkNode):
                 sockets.restorer_menu(),
                 sockets.strength_input(),
                 sockets.area_menu(),
-                sockets.no_face_menu(),
+                _no_face_menu(),
                 io.Combo.Input(
                     "format",
                     options=list(_FORMATS),
@@ -131,7 +136,7 @@ class RestoreFolder(NetworkNode):
         settings = PortraitSettings(
             paste=PasteSettings(strength=strength),
             mask_area=sockets.AREAS[area],
-            on_no_face=sockets.NO_FACE[no_face],
+            on_no_face=_NO_FACE[no_face],
             smallest_face_px=smallest_face_px,
             batch_size=faces_at_once,
         )
@@ -153,6 +158,19 @@ class RestoreFolder(NetworkNode):
             )
         words = f"{report.summary()}\n{describe_restorer(restorer.model)}"
         return io.NodeOutput(words, str(report.output), report.restored, report.failed, ui=_shown(report))
+
+
+def _no_face_menu() -> io.Combo.Input:
+    return io.Combo.Input(
+        "no_face",
+        options=list(_NO_FACE),
+        default=next(iter(_NO_FACE)),
+        tooltip=(
+            "What to do with a photo in which no face is found: write it unchanged, take the whole picture for one "
+            "upright face (for crops made elsewhere), or write nothing and list it as rejected in the report. "
+            "The others go on in any case."
+        ),
+    )
 
 
 def _shown(report: FolderReport) -> ui.PreviewText:

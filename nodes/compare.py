@@ -1,5 +1,6 @@
 """Before/After: both pictures on one sheet, and under a slider where the page has one."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -92,11 +93,16 @@ class BeforeAfter(io.ComfyNode):
             sheets = [contact_sheet(pairs, SheetSpec(captions=_CAPTIONS[captions], dark=dark))]
         else:
             spec = CompareSpec(layout=_LAYOUTS[layout], captions=_CAPTIONS[captions], dark=dark)
-            found = faces.found if faces else [()] * len(pairs)
-            sheets = [
-                before_after(pair.before, pair.after, spec, faces=boxes)
-                for pair, boxes in zip(pairs, found, strict=True)
-            ]
+            zooms = spec.layout == "zoom" and faces is not None
+            found = sockets.faces_in(faces, second.pixels) if faces and zooms else [[] for _ in pairs]
+            progress = host.NodeProgress()
+            progress.start(len(pairs), "Laying out")
+            sheets = []
+            for pair, boxes in zip(pairs, found, strict=True):
+                # A picture of the batch without a face has nothing to zoom on.
+                fitting = replace(spec, layout="side") if zooms and not boxes else spec
+                sheets.append(before_after(pair.before, pair.after, fitting, faces=boxes))
+                progress.advance()
         images = [host.to_output(convert.to_image(sheet[None])) for sheet in sheets]
         return io.NodeOutput(images, ui=_shown(cls, first, second, images))
 

@@ -12,6 +12,9 @@ from ..gpen_core.errors import ShapeError
 from ..gpen_core.geometry import enlarge
 from ..gpen_core.types import Face
 
+_NO_ALPHA = (64, 64)
+"""Height and width of the mask that ComfyUI's Load Image gives for a picture without transparency."""
+
 
 @dataclass(frozen=True, eq=False)
 class Frames:
@@ -104,9 +107,10 @@ def from_mask(mask: torch.Tensor, count: int, size: tuple[int, int]) -> torch.Te
     masks = mask.detach().to("cpu", torch.float32).clamp(0, 1)
     masks = masks[None] if masks.ndim == 2 else masks
     if masks.ndim != 3 or tuple(masks.shape[1:]) != size or len(masks) not in (1, count):
-        raise ShapeError(
-            f"expected a MASK of shape ({count}, {size[0]}, {size[1]}) like the image, got {tuple(mask.shape)}"
-        )
+        words = f"expected a MASK of shape ({count}, {size[0]}, {size[1]}) like the image, got {tuple(mask.shape)}"
+        if tuple(masks.shape[1:]) == _NO_ALPHA and not masks.any():
+            words += "; Load Image gives this empty one for pictures without transparency: leave the mask open"
+        raise ShapeError(words)
     return masks.expand(count, -1, -1).contiguous()
 
 

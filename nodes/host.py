@@ -365,6 +365,10 @@ class NodeProgress:
         self._bar.update_absolute(value, _STEPS, picture)
         self.check_cancelled()
 
+    def finish(self) -> None:
+        """Move the bar to the end of the phase, however much of it was left to do."""
+        self.advance(self._total)
+
     def check_cancelled(self) -> None:
         """Raise ComfyUI's own exception if the user pressed cancel."""
         management.throw_exception_if_processing_interrupted()

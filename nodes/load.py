@@ -74,9 +74,9 @@ class LoadRestorer(NetworkNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, model: str, **_: object) -> object:
+    def fingerprint_inputs(cls, model: str | None, **_: object) -> object:
         """Load again when the file was exchanged under its name."""
-        return host.fingerprint(_found(model))
+        return host.fingerprint(None if model is None else _found(model))
 
     @classmethod
     def execute(cls, model: str, fetch: bool, precision: str, after_run: str) -> io.NodeOutput:
@@ -121,9 +121,9 @@ class LoadFaceDetector(NetworkNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, model: str, **_: object) -> object:
+    def fingerprint_inputs(cls, model: str | None, **_: object) -> object:
         """Load again when the file was exchanged under its name."""
-        return host.fingerprint(sockets.detector_path(model))
+        return sockets.fingerprint(detector=model)
 
     @classmethod
     def execute(cls, model: str, after_run: str) -> io.NodeOutput:

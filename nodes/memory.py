@@ -29,8 +29,9 @@ class FreeMemory(io.ComfyNode):
                     options=["this pack's networks", "every network"],
                     default="this pack's networks",
                     tooltip=(
-                        "What to let go of: the face networks of this pack, from GPU and main memory; or also all "
-                        "other networks that ComfyUI keeps on the GPU, which it loads again when they are needed."
+                        "What to let go of: the face networks of this pack, from GPU and main memory (what a loader "
+                        "node gave stays in main memory as long as ComfyUI keeps it); or also all other networks that "
+                        "ComfyUI keeps on the GPU, which it loads again when they are needed."
                     ),
                 ),
             ],

@@ -67,9 +67,9 @@ class PasteFaces(NetworkNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, parser: str, **_: object) -> object:
+    def fingerprint_inputs(cls, parser: str | None, **_: object) -> object:
         """Run again when the parser's file was exchanged under its name."""
-        return host.fingerprint(sockets.parser_path(parser))
+        return sockets.fingerprint(parser=parser)
 
     @classmethod
     def execute(

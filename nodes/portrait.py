@@ -53,15 +53,15 @@ class RestorePortrait(NetworkNode):
 
     @classmethod
     def fingerprint_inputs(
-        cls, model: str, detector: str, parser: str, upscaler: str = sockets.SAME_SIZE, **_: object
+        cls,
+        model: str | None,
+        detector: str | None,
+        parser: str | None,
+        upscaler: str | None = sockets.SAME_SIZE,
+        **_: object,
     ) -> object:
         """Run again when a weights file was exchanged under its name."""
-        return host.fingerprint(
-            sockets.restorer_path(model),
-            sockets.detector_path(detector),
-            sockets.parser_path(parser),
-            sockets.upscaler_path(upscaler),
-        )
+        return sockets.fingerprint(restorer=model, detector=detector, parser=parser, upscaler=upscaler)
 
     @classmethod
     def execute(
@@ -95,18 +95,14 @@ class RestorePortrait(NetworkNode):
             sockets.parser_on_device(parser) as face_parser,
             host.on_device(finder, restorer, activation_bytes=sockets.activation_bytes(restorer.model, faces_at_once)),
         ):
-            results = [
-                restore_portrait(
-                    pixels,
-                    finder.model,
-                    restorer.model,
-                    settings,
-                    parser=face_parser,
-                    upscaler=enlarger,
-                    progress=host.NodeProgress(index, len(frames.pixels)),
+            results = []
+            for index, pixels in enumerate(frames.pixels):
+                progress = host.NodeProgress(index, len(frames.pixels))
+                models = (finder.model, restorer.model, settings)
+                results.append(
+                    restore_portrait(pixels, *models, parser=face_parser, upscaler=enlarger, progress=progress)
                 )
-                for index, pixels in enumerate(frames.pixels)
-            ]
+                progress.finish()
         alpha = convert.enlarged_alpha(frames, enlarger.scale if enlarger else 1)
         return io.NodeOutput(
             host.to_output(convert.to_image([result.pixels for result in results], alpha)),

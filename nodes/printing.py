@@ -56,7 +56,12 @@ class PrintUpscale(NetworkNode):
                     default="fill",
                     tooltip="Fill the paper and cut what stands over, or fit the whole photo and leave white margins.",
                 ),
-                _number("bleed_mm", 0.0, (0.0, 100.0, 0.5), "What is printed beyond each edge and trimmed off."),
+                _number(
+                    "bleed_mm",
+                    0.0,
+                    (0.0, 100.0, 0.5),
+                    "What is printed beyond each edge of the paper and trimmed off; needs a paper.",
+                ),
                 _number("width_mm", 100.0, (1.0, 10_000.0, 1.0), 'Width for "own size in mm".', advanced=True),
                 _number("height_mm", 150.0, (1.0, 10_000.0, 1.0), 'Height for "own size in mm".', advanced=True),
                 io.Combo.Input(
@@ -99,7 +104,7 @@ class PrintUpscale(NetworkNode):
     ) -> io.NodeOutput:
         """Lay each picture out."""
         pixels = convert.from_image(image).pixels
-        own = Paper(width_mm, height_mm) if paper == _OWN_SIZE else PAPERS.get(paper)
+        own = Paper(width_mm, height_mm, may_turn=False) if paper == _OWN_SIZE else PAPERS.get(paper)
         spec = PrintSpec(
             scale=scale,
             paper=own,
@@ -109,8 +114,13 @@ class PrintUpscale(NetworkNode):
             resampling="lanczos" if resampling == "lanczos" else "bicubic",
             sharpening=Sharpening(strength=sharpening),
         )
-        found = faces.found if faces else _faces_to_keep(pixels, own)
-        sheets = [lay_out(one, spec, [face.box for face in here]) for one, here in zip(pixels, found, strict=True)]
+        found = sockets.faces_in(faces, pixels) if faces else _faces_to_keep(pixels, own)
+        progress = host.NodeProgress()
+        progress.start(len(pixels), "Laying out")
+        sheets = []
+        for one, here in zip(pixels, found, strict=True):
+            sheets.append(lay_out(one, spec, [face.box for face in here]))
+            progress.advance()
         return io.NodeOutput(
             host.to_output(convert.to_image([sheet.pixels for sheet in sheets])),
             tuple(sheets),
@@ -171,6 +181,8 @@ class SavePrint(io.ComfyNode):
         suffix, bits = _FORMATS[format], 16 if format.endswith("16 bit") else 8
         press = None if profile == _SRGB else host.profile_file(profile)
         paths: list[Path] = []
+        progress = host.NodeProgress()
+        progress.start(len(sheets), "Saving")
         for sheet in sheets:
             path = host.next_output_path(filename_prefix, suffix, sheet.pixels.shape[1], sheet.pixels.shape[2])
             text = _embedded(cls) if suffix == ".png" else None
@@ -185,6 +197,7 @@ class SavePrint(io.ComfyNode):
                     overwrite=False,
                 )
             )
+            progress.advance()
         shown = _shown(cls, paths, sheets)
         return io.NodeOutput("\n".join(str(path) for path in paths), ui=shown)
 

@@ -1,6 +1,6 @@
 """The pack's own socket types, and the inputs that several nodes share."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from inspect import signature
@@ -11,7 +11,9 @@ import torch
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
+from ..gpen_core.align import enlarged_face
 from ..gpen_core.detect import detect_faces
+from ..gpen_core.errors import ShapeError
 from ..gpen_core.masks import MaskArea
 from ..gpen_core.models.descriptor import Restorer, Upscaler
 from ..gpen_core.models.faceparsing import FaceParser, load_face_parser
@@ -68,6 +70,31 @@ class FaceSet:
     size: tuple[int, int]
     crops: tuple[FaceCrop, ...]
     whole: frozenset[int] = frozenset()
+
+
+def faces_in(faces: FaceSet, pictures: torch.Tensor) -> list[list[Face]]:
+    """Give the faces of each picture: those that are worked on, or every one that was found if none of them is.
+
+    Args:
+        faces: of a batch.
+        pictures: (B, 3, H, W), the same pictures, which may be larger or smaller by now.
+
+    Returns:
+        The faces in pixels of `pictures`.
+
+    Raises:
+        ShapeError: if the faces are of other pictures.
+    """
+    scale = pictures.shape[3] / faces.size[1]
+    if len(faces.found) != len(pictures) or abs(faces.size[0] * scale - pictures.shape[2]) > max(1.0, scale):
+        raise ShapeError(
+            f"expected the {len(faces.found)} pictures of {faces.size[1]}x{faces.size[0]} pixels that the faces were "
+            f"found in, at any scale, got {len(pictures)} of {pictures.shape[3]}x{pictures.shape[2]}"
+        )
+    chosen = [[crop.face for crop in faces_of(faces.crops, index)] for index in range(len(pictures))]
+    return [
+        [enlarged_face(face, scale) for face in here or found] for here, found in zip(chosen, faces.found, strict=True)
+    ]
 
 
 def search_aliases(*words: str) -> dict[str, Any]:
@@ -242,6 +269,22 @@ def parser_path(name: str) -> Path | None:
 def upscaler_path(name: str) -> Path | None:
     """Find the file behind a name of the upscaler menu; None for none."""
     return None if name == SAME_SIZE else host.weight_file("upscaler", name)
+
+
+def fingerprint(**names: str | None) -> str:
+    """Tell the files behind menu entries from others under the same names.
+
+    Args:
+        names: by role: restorer, detector, parser, upscaler. What comes over a wire is not known yet, so that ComfyUI
+            gives None for it; it is left out.
+    """
+    paths: dict[str, Callable[[str], Path | None]] = {
+        "restorer": restorer_path,
+        "detector": detector_path,
+        "parser": parser_path,
+        "upscaler": upscaler_path,
+    }
+    return host.fingerprint(*(paths[role](name) for role, name in names.items() if name is not None))
 
 
 @contextmanager

@@ -97,15 +97,15 @@ class SkinTone(NetworkNode):
             )
         spec = ToneSpec(saturation, lift, warmth, protect_highlights, match_original)
         size = (frames.pixels.shape[2], frames.pixels.shape[3])
-        if mask is None:
-            found = sockets.find_faces(frames.pixels)
-            skin = [skin_mask(pixels, faces) for pixels, faces in zip(frames.pixels, found, strict=True)]
-        else:
-            skin = list(convert.from_mask(mask, len(frames.pixels), size))
-        toned = [
-            apply_tone(pixels, where, spec, None if before is None else before[index])
-            for index, (pixels, where) in enumerate(zip(frames.pixels, skin, strict=True))
-        ]
+        found = sockets.find_faces(frames.pixels) if mask is None else []
+        given = None if mask is None else convert.from_mask(mask, len(frames.pixels), size)
+        progress = host.NodeProgress()
+        progress.start(len(frames.pixels), "Toning skin")
+        toned, skin = [], []
+        for index, pixels in enumerate(frames.pixels):
+            skin.append(skin_mask(pixels, found[index]) if given is None else given[index])
+            toned.append(apply_tone(pixels, skin[-1], spec, None if before is None else before[index]))
+            progress.advance()
         return io.NodeOutput(
             host.to_output(convert.to_image(toned, frames.alpha)), host.to_output(convert.to_mask(skin))
         )

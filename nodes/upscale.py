@@ -56,9 +56,9 @@ class UpscaleBackground(NetworkNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, upscaler: str = sockets.SAME_SIZE, **_: object) -> object:
+    def fingerprint_inputs(cls, upscaler: str | None = sockets.SAME_SIZE, **_: object) -> object:
         """Run again when the file was exchanged under its name."""
-        return host.fingerprint(sockets.upscaler_path(upscaler))
+        return sockets.fingerprint(upscaler=upscaler)
 
     @classmethod
     def execute(

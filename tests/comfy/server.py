@@ -92,6 +92,14 @@ class Run:
     def interrupted(self) -> bool:
         return any(kind == "execution_interrupted" for kind, _ in self.history["status"]["messages"])
 
+    @property
+    def cached(self) -> set[str]:
+        """The nodes whose results were still there."""
+        return {
+            node for kind, detail in self.history["status"]["messages"] if kind == "execution_cached"
+            for node in detail["nodes"]
+        }  # fmt: skip
+
     def outputs(self, node: str, kind: str) -> list:
         return self.history["outputs"].get(node, {}).get(kind, [])
 

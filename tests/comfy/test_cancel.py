@@ -20,6 +20,17 @@ def test_cancel_stops_between_two_pictures(comfy):
     assert comfy.run(restore("portrait")).ok
 
 
+def test_pictures_without_a_face_move_the_bar_and_can_be_cancelled(comfy):
+    prompt_id = comfy.queue(restore("batch of 60 without a face", min_score=0.81))
+    while not comfy.get("/queue")["queue_running"]:
+        time.sleep(0.02)
+    time.sleep(0.8)
+    comfy.post("/interrupt", {})
+    history = comfy.wait(prompt_id)
+
+    assert [kind for kind, _ in history["status"]["messages"]][-1] == "execution_interrupted"
+
+
 def test_a_folder_that_was_cancelled_goes_on_where_it_was(comfy):
     folder = comfy.base / "input" / "many"
     folder.mkdir()

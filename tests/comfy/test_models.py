@@ -94,6 +94,17 @@ def test_a_prompt_with_other_settings_loads_nothing(comfy):
     assert models(comfy, restore("no face"))["new"] == []
 
 
+def test_a_menu_that_is_fed_by_a_wire_does_not_run_again(comfy):
+    prompt = restore("portrait", strength=0.35)
+    prompt["20"] = node("TestText", text="face mesh (embedded)")
+    prompt["2"]["inputs"]["parser"] = ["20", 0]
+    first, again = comfy.run(prompt), comfy.run(prompt)
+
+    assert first.ok
+    assert "2" in again.cached
+    assert "there is no parser None" not in comfy.log.read_text(encoding="utf-8")
+
+
 def test_another_workflow_in_between_loads_nothing_while_a_result_is_kept(comfy_with_lru_cache):
     comfy = comfy_with_lru_cache
     models(comfy, restore("portrait"))

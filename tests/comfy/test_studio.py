@@ -125,6 +125,37 @@ class TestPrint:
 
         assert {path.name for path in (comfy.base / "output" / "again").iterdir()} == {"x_00001_.pdf", "x_00002_.pdf"}
 
+    def test_faces_found_before_enlarging_stay_on_the_paper(self, comfy):
+        """The face lies far to the right: a paper laid around half its place would miss it."""
+        sheets = []
+        for faces in (False, True):
+            prompt = {
+                "1": picture("portrait beside a wall"),
+                "2": node("ImageScaleBy", image=["1", 0], upscale_method="nearest-exact", scale_by=2.0),
+                "3": node("GPEN_DetectAlignFaces", image=["1", 0], **DETECT),
+                "4": node("GPEN_PrintUpscale", image=["2", 0], **{**PRINT, "paper": "id-35x45"}),
+                "5": node("TestProbe", value=["6", 3]),
+                "6": node("GPEN_DetectAlignFaces", image=["4", 0], **DETECT),
+            }
+            if faces:
+                prompt["4"]["inputs"]["faces"] = ["3", 0]
+            sheets.append(comfy.run(prompt).told("5")["value"])
+
+        assert sheets == [1, 1]
+
+    def test_faces_of_other_pictures_are_refused_in_words(self, comfy):
+        prompt = printed(paper="id-35x45")
+        prompt["6"] = picture("batch of 0, 1 and 2 faces")
+        prompt["7"] = node("GPEN_DetectAlignFaces", image=["6", 0], **DETECT)
+        prompt["2"]["inputs"]["faces"] = ["7", 0]
+
+        assert "expected the 3 pictures of 512x512 pixels that the faces were found in" in comfy.run(prompt).error
+
+    def test_an_own_size_is_not_turned(self, comfy):
+        run = comfy.run(printed("tall", paper="own size in mm", width_mm=30.0, height_mm=20.0))
+
+        assert "30.0 x 20.0 mm" in run.told("5")["value"]
+
     @pytest.mark.parametrize("prefix", ["../outside", "/tmp/outside", "a/../../outside"])
     def test_no_file_leaves_the_output_folder(self, comfy, prefix):
         run = comfy.run(printed(save={"filename_prefix": prefix}))
@@ -168,6 +199,24 @@ class TestBeforeAfter:
         prompt["3"]["inputs"]["faces"] = ["5", 0]
 
         assert comfy.run(prompt).told("4")["shape"][1] < 400
+
+    def test_zoom_on_a_batch_shows_whole_what_has_no_face(self, comfy):
+        prompt = self.compare("batch of 0, 1 and 2 faces", layout="zoom on the faces")
+        prompt["5"] = node("GPEN_DetectAlignFaces", image=["1", 0], **DETECT)
+        prompt["3"]["inputs"]["faces"] = ["5", 0]
+
+        assert comfy.run(prompt).ok
+
+    def test_zoom_follows_the_choice_of_faces(self, comfy):
+        heights = []
+        for take in ("all", "1"):
+            prompt = self.compare("two faces", layout="zoom on the faces")
+            prompt["5"] = node("GPEN_DetectAlignFaces", image=["1", 0], **DETECT)
+            prompt["6"] = node("GPEN_SelectFaces", faces=["5", 0], take=take, order="left to right", smallest_face_px=0)
+            prompt["3"]["inputs"]["faces"] = ["6", 0]
+            heights.append(comfy.run(prompt).told("4")["shape"][1])
+
+        assert heights[1] < 0.7 * heights[0]
 
     def test_zoom_without_faces_is_refused_in_words(self, comfy):
         assert "needs at least one face" in comfy.run(self.compare(layout="zoom on the faces")).error
@@ -233,6 +282,17 @@ class TestRestoreFolder:
         assert (comfy.base / "output" / "done" / "证件照.jpg").is_file()
         assert "broken.jpg" in (comfy.base / "output" / "done" / "report.html").read_text(encoding="utf-8")
         assert again.told("3")["value"] == 0
+
+    def test_a_photo_without_a_face_may_be_rejected(self, comfy):
+        folder = comfy.base / "input" / "walls"
+        folder.mkdir(exist_ok=True)
+        Image.new("RGB", (300, 200), (120, 130, 140)).save(folder / "wall.png")
+
+        run = self.run(comfy, folder="walls", output_folder="walls", no_face="reject the photo")
+
+        assert run.ok
+        assert "1 rejected" in run.told("2")["value"]
+        assert not (comfy.base / "output" / "walls" / "wall.png").exists()
 
     @pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "C:\\outside", "nul", "a\0b", ""])
     def test_results_never_leave_the_output_folder(self, comfy, name):

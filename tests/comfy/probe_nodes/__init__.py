@@ -48,6 +48,10 @@ KINDS = {
     "overshoot": lambda: _portrait() * 1.2 - 0.1,
     "nan": _broken,
     "batch of 0, 1 and 2 faces": lambda: torch.cat((_blank(), _portrait(), _twice())),
+    "two faces": _twice,
+    "tall": lambda: _portrait()[:, :, 60:380],
+    "portrait beside a wall": lambda: torch.cat((_portrait()[:, :, :1].expand(-1, -1, 900, -1), _portrait()), dim=2),
+    "batch of 60 without a face": lambda: _blank().repeat(60, 1, 1, 1),
     "batch of 60": lambda: _portrait().repeat(60, 1, 1, 1),
 }
 
@@ -62,6 +66,18 @@ class MakePicture:
 
     def make(self, kind: str):
         return (KINDS[kind](),)
+
+
+class Text:
+    """Give a text to any input, a menu's too."""
+
+    INPUT_TYPES = classmethod(lambda cls: {"required": {"text": ("STRING", {})}})
+    RETURN_TYPES = ("*",)
+    FUNCTION = "give"
+    CATEGORY = "test"
+
+    def give(self, text: str):
+        return (text,)
 
 
 class Probe:
@@ -183,6 +199,7 @@ class UpscaleModel:
 
 NODE_CLASS_MAPPINGS = {
     "TestMakePicture": MakePicture,
+    "TestText": Text,
     "TestProbe": Probe,
     "TestDifference": Difference,
     "TestModels": Models,
