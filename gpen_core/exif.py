@@ -17,7 +17,7 @@ _DROPPED_DETAILS = frozenset({0x927C, 0xA005})
 """The maker's own note, whose inner offsets break when it is moved, and the interoperability block, which may say
 that colours are Adobe RGB."""
 
-_BROKEN = (OSError, SyntaxError, ValueError, KeyError, TypeError, IndexError, struct.error)
+_BROKEN = (OSError, SyntaxError, ValueError, KeyError, TypeError, IndexError, AttributeError, struct.error)
 """What Pillow raises on a damaged block."""
 
 
@@ -62,7 +62,7 @@ def exif_block(exif: Image.Exif) -> bytes | None:
 def _kept(exif: Image.Exif) -> tuple[Image.Exif, dict[int, object]]:
     """Give the main entries and the shooting details that outlive a change of file."""
     kept = Image.Exif()
-    kept.update({tag: value for tag, value in exif.items() if tag in _KEPT})
+    kept.update({tag: _as_stored(value) for tag, value in exif.items() if tag in _KEPT})
     return kept, {tag: value for tag, value in exif.get_ifd(_EXIF_IFD).items() if tag not in _DROPPED_DETAILS}
 
 
@@ -70,7 +70,17 @@ def _packed_and_reloaded(exif: Image.Exif) -> Image.Exif:
     """Give the same EXIF as if read from a file, which shows that it can be written."""
     result = Image.Exif()
     result.load(exif.tobytes())
+    result.update({tag: _as_stored(value) for tag, value in result.items() if tag in _KEPT})
     return result
+
+
+def _as_stored(value: object) -> object:
+    """Give a text as the bytes that stood in the file.
+
+    Pillow reads every byte as a character (Latin-1), and on writing would put "?" for all that are not ASCII: names in
+    UTF-8, which cameras and programs write, would be lost.
+    """
+    return value.encode("latin-1", "replace") if isinstance(value, str) and not value.isascii() else value
 
 
 def with_resolution(exif: Image.Exif, dpi: tuple[float, float]) -> Image.Exif:

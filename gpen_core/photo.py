@@ -1,5 +1,6 @@
 """Any picture file → sRGB float pixels, with what the file says about itself; writing is in `photo_write.py`."""
 
+import logging
 import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from .errors import PhotoError
 from .geometry import enlarge
 from .photo_open import StoredPicture, open_picture, strict_pillow
 from .photo_write import DEEP_SUFFIXES, write_photo
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["MAX_PIXELS", "PHOTO_SUFFIXES", "Photo", "list_photos", "read_photo", "write_photo", "write_version"]
 
@@ -160,7 +163,7 @@ def list_photos(folder: str | Path, *, exclude: Collection[str | Path] = ()) -> 
     require_folder(root)
     excluded = {Path(path).resolve() for path in exclude}
     photos: list[Path] = []
-    for parent, folders, names in os.walk(root):
+    for parent, folders, names in os.walk(root, onerror=_say_unread):
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and (Path(parent) / name).resolve() not in excluded
         )
@@ -170,6 +173,10 @@ def list_photos(folder: str | Path, *, exclude: Collection[str | Path] = ()) -> 
             if not name.startswith(".") and Path(name).suffix.lower() in PHOTO_SUFFIXES
         ]
     return photos
+
+
+def _say_unread(error: OSError) -> None:
+    logger.warning('the folder "%s" cannot be read and is left out: %s', error.filename, error.strerror or error)
 
 
 def _from_16bit(source: Path, stored: StoredPicture, samples: NDArray[np.uint16]) -> Photo:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from .errors import PhotoError
 from .exif import exif_block
@@ -47,6 +47,20 @@ _STRANGERS = (
 """First bytes of files that people take for photos, for a better message."""
 
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I"})
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""How to undo an EXIF orientation."""
+
+HIGHEST_DPI = 65535
+"""Dots per inch that are believed, and that a JPEG can hold."""
 
 _pillow_lock = threading.RLock()
 
@@ -99,7 +113,7 @@ def open_picture(path: Path, max_pixels: int) -> StoredPicture:
                 record = replace(record, notes=(*record.notes, "this kind of 16-bit file is read at 8 bits"))
             image.load()
             if image.format != "TIFF" and record.orientation > 1:  # Pillow turns TIFF by itself
-                return replace(record, image=ImageOps.exif_transpose(image))
+                return replace(record, image=image.transpose(_TURNS[record.orientation]))
             return replace(record, image=image)
 
 
@@ -207,6 +221,11 @@ def _tiff_tags(image: Image.Image) -> "ImageFileDirectory_v2":
 def _decode_16bit(path: Path, image: Image.Image, head: bytes) -> NDArray[np.uint16] | None:
     """Decode with OpenCV, which keeps all 16 bits where Pillow keeps 8; None if OpenCV cannot be trusted with it."""
     big_tiff = 43 in head[2:4]
+    if image.format == "TIFF" and _tiff_tags(image).get(284, 1) == 2 and _tiff_tags(image).get(277, 1) > 1:
+        raise PhotoError(
+            f'"{path}" stores its 16-bit channels one after the other (planar), which is not read: save it again with '
+            "interleaved channels."
+        )
     if image.format == "TIFF" and (big_tiff or not _is_plain_tiff(image)):
         return None
     if image.format == "PNG":
@@ -268,8 +287,7 @@ def _record(image: Image.Image, head: bytes) -> StoredPicture:
     profile = image.info.get("icc_profile") or None
     if profile is None and block is not None and _says_adobe_rgb(exif):
         profile, notes = adobe_rgb_profile(), (*notes, "Adobe RGB, as its EXIF says")
-    orientation = int(exif.get(274, 1) or 1)
-    dpi = _dpi(image, exif)
+    orientation, dpi = _orientation(exif), _dpi(image, exif)
     return StoredPicture(
         image=None,
         samples=None,
@@ -277,7 +295,7 @@ def _record(image: Image.Image, head: bytes) -> StoredPicture:
         format=image.format or "",
         icc=profile,
         exif=block,
-        orientation=orientation if orientation in range(1, 9) else 1,
+        orientation=orientation,
         dpi=dpi[::-1] if dpi is not None and orientation in (5, 6, 7, 8) else dpi,
         notes=notes,
     )
@@ -303,11 +321,24 @@ def turn_upright(samples: NDArray[np.uint16], orientation: int) -> NDArray[np.ui
     return samples[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
 
 
+def _orientation(exif: Image.Exif) -> int:
+    """Give how the photo lies, 1 to 8; 1, upright, where the entry says nothing that can be understood."""
+    try:
+        value = exif.get(274, 1)
+        orientation = int(value[0] if isinstance(value, bytes | tuple) else value)
+    except _BROKEN:
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
 def _dpi(image: Image.Image, exif: Image.Exif) -> tuple[float, float] | None:
     """Give the stored resolution; the fractions in the EXIF where the format's own whole numbers only come near."""
-    per_inch = 2.54 if exif.get(296, 2) == 3 else 1.0
-    in_exif = float(exif.get(282, 0)) * per_inch, float(exif.get(283, 0)) * per_inch
-    x, y = (float(value) for value in image.info.get("dpi") or in_exif)
+    try:
+        per_inch = 2.54 if exif.get(296, 2) == 3 else 1.0
+        in_exif = float(exif.get(282, 0)) * per_inch, float(exif.get(283, 0)) * per_inch
+        x, y = (float(value) for value in image.info.get("dpi") or in_exif)
+    except _BROKEN:
+        return None
     if abs(in_exif[0] - x) < 0.02 and in_exif[1] > 1:  # a PNG's half pixel per metre is 0.0127 dpi
         x, y = in_exif
-    return (x, y) if min(x, y) > 1 and max(x, y) < 1e5 else None
+    return (x, y) if min(x, y) > 1 and max(x, y) <= HIGHEST_DPI else None

@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import struct
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,9 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from .errors import PhotoError, SettingsError, ShapeError
+from .errors import GpenError, PhotoError, SettingsError, ShapeError
 from .exif import carried_exif, with_resolution
 from .icc import srgb_profile
+from .photo_open import HIGHEST_DPI
 from .sample_files import SampleStream, exact_in_png, write_png16, write_tiff
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,8 @@ _WHITE = (1.0, 1.0, 1.0)
 _PNG_LEVEL = 3
 """zlib effort for PNG: on photos level 6 takes twice as long for a file one tenth smaller."""
 _STRIP_PIXELS = 1 << 17
+_LARGEST_EXIF = 65_000
+"""Bytes that fit into a JPEG's one segment, with room for a resolution."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,8 +135,12 @@ def replacing(path: Path, *, overwrite: bool, protect: Collection[str | Path]) -
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except GpenError:
+        raise
     except OSError as error:
         raise PhotoError(f'"{path}" cannot be written: {error.strerror or error}.') from error
+    except (ValueError, struct.error) as error:  # Pillow: sides too long for WebP, entries no block can hold
+        raise PhotoError(f'"{path}" cannot be written: {error}.') from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -202,8 +210,8 @@ def _dpi_pair(dpi: float | tuple[float, float] | None) -> tuple[float, float] | 
     if dpi is None:
         return None
     x, y = dpi if isinstance(dpi, tuple) else (dpi, dpi)
-    if not (1 <= x <= 65535 and 1 <= y <= 65535):
-        raise SettingsError(f"dpi: expected 1 to 65535, got {dpi}.")
+    if not (1 <= x <= HIGHEST_DPI and 1 <= y <= HIGHEST_DPI):
+        raise SettingsError(f"dpi: expected 1 to {HIGHEST_DPI}, got {dpi}.")
     return float(x), float(y)
 
 
@@ -237,6 +245,9 @@ def _write_png(file: BinaryIO, image: Image.Image, order: _Order) -> None:
 
 def _write_jpeg(file: BinaryIO, image: Image.Image, order: _Order) -> None:
     exif = order.exif
+    if len(exif.tobytes()) > _LARGEST_EXIF:
+        logger.warning("The photo's EXIF block is larger than a JPEG can hold and is not carried over.")
+        exif = Image.Exif()
     settings: dict[str, object] = {"subsampling": "4:4:4" if order.quality >= 90 else "4:2:0"}
     if order.dpi is not None:
         if len(exif) or not _whole(order.dpi):

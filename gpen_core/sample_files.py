@@ -134,8 +134,11 @@ def _differences(strip: NDArray[np.generic], bits: int) -> NDArray[np.generic]:
 _Entries = dict[int, tuple[str, list[int] | bytes]]
 """TIFF tag → (struct code of one value, the values); "s" is text or bytes."""
 
-_TYPES = {"s": 2, "H": 3, "I": 4, "R": 5, "B": 7}
-"""Struct code → TIFF type: text, SHORT, LONG, RATIONAL as two LONGs, UNDEFINED."""
+_TYPES = {"b": 1, "s": 2, "H": 3, "I": 4, "R": 5, "B": 7}
+"""Struct code → TIFF type: BYTE, text, SHORT, LONG, RATIONAL as two LONGs, UNDEFINED."""
+
+_WINDOWS_TEXTS = range(0x9C9B, 0x9CA0)
+"""Windows' title to subject: bytes of UTF-16."""
 
 
 def _tiff_directory(picture: SampleStream, rows: int, offsets: list[int], lengths: list[int]) -> _Entries:
@@ -164,8 +167,11 @@ def _tiff_directory(picture: SampleStream, rows: int, offsets: list[int], length
     if picture.icc is not None:
         entries[34675] = ("B", picture.icc)
     for tag, value in picture.exif.items():
-        if isinstance(value, str):
-            entries[tag] = ("s", value.encode() + b"\0")
+        if isinstance(value, bytes) and tag in _WINDOWS_TEXTS:
+            entries[tag] = ("b", value)
+        elif isinstance(value, str | bytes):
+            text = value.encode("latin-1", "replace") if isinstance(value, str) else value
+            entries[tag] = ("s", text + b"\0")
     return entries
 
 

@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import struct
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from PIL import Image, ImageFile, features
 
 from gpen_core.errors import PhotoError
-from gpen_core.photo import Photo, list_photos, read_photo
+from gpen_core.photo import Photo, list_photos, read_photo, write_version
 from gpen_core.photo_open import turn_upright
 
 from .awkward_files import AWKWARD_FILES, AwkwardFile, alpha_of, sixteen_bit_samples, smooth_picture
@@ -172,6 +173,51 @@ def test_resolution_turns_with_the_photo(tmp_path):
     exif[0x0112] = 6
     smooth_picture().save(tmp_path / "turned.jpg", dpi=(300, 150), exif=exif)
     assert read_photo(tmp_path / "turned.jpg").dpi == (150, 300)
+
+
+@pytest.mark.parametrize(
+    ("tag", "kind", "value"),
+    [(274, 1, b"\x06"), (274, 2, b"abc"), (282, 2, b"abc"), (271, 5, b"")],
+    ids=["orientation as a byte", "orientation in words", "resolution in words", "maker as a fraction"],
+)
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_an_odd_entry_does_not_lose_the_photo(tag, kind, value, orientation, tmp_path):
+    entries = {274: (3, 1, struct.pack("<H", orientation)), tag: (kind, len(value) or 1, value)}
+    behind = 8 + 2 + 12 * len(entries) + 4
+    entries = {tag: (kind, count, value or struct.pack("<I", behind)) for tag, (kind, count, value) in entries.items()}
+    block = b"Exif\0\0" + struct.pack("<2sHIH", b"II", 42, 8, len(entries))
+    for number, (kind, count, value) in sorted(entries.items()):
+        block += struct.pack("<HHI4s", number, kind, count, value)
+    block += struct.pack("<III", 0, 3, 2)
+    picture = smooth_picture()
+    picture.save(tmp_path / "odd.jpg", exif=block, quality=95)
+
+    photo = read_photo(tmp_path / "odd.jpg")
+    written = write_version(tmp_path / "written.jpg", photo, photo.pixels)
+
+    lies = orientation if tag != 274 else 6 if kind == 1 else 1
+    assert photo.size == ((picture.width, picture.height) if lies == 6 else (picture.height, picture.width))
+    assert read_photo(written).size == photo.size
+
+
+def test_a_16_bit_tiff_of_separate_planes_is_refused_in_words(tmp_path):
+    width, height = 8, 6
+    strips = b"".join(bytes([level, level]) * (width * height) for level in (10, 20, 30))
+    start, size = 8, 2 * width * height
+    values = start + len(strips)
+    offsets = struct.pack("<3I", *(start + plane * size for plane in range(3)))
+    sizes, bits = struct.pack("<3I", size, size, size), struct.pack("<3H", 16, 16, 16)
+    entries = [
+        (256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, values + 24), (259, 3, 1, 1), (262, 3, 1, 2),
+        (273, 4, 3, values), (277, 3, 1, 3), (278, 3, 1, height), (279, 4, 3, values + 12), (284, 3, 1, 2),
+    ]  # fmt: skip
+    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    data = strips + offsets + sizes + bits
+    head = struct.pack("<2sHI", b"II", 42, start + len(data))
+    (tmp_path / "planes.tif").write_bytes(head + data + directory + struct.pack("<I", 0))
+
+    with pytest.raises(PhotoError, match=r"planes.tif.*planar.*interleaved"):
+        read_photo(tmp_path / "planes.tif")
 
 
 def notes_of(name: str, folder: Path) -> str:

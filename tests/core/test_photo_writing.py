@@ -128,6 +128,35 @@ def test_a_damaged_exif_block_is_left_out_with_a_warning(pixels, tmp_path, caplo
     assert read_photo(path).size == (32, 48)
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_names_that_are_not_ascii_survive(suffix, pixels, tmp_path):
+    stored = {0x013B: "Jürgen Müller".encode(), 0x8298: "© 2026 照相馆".encode(), 0x9C9B: "标题".encode("utf-16-le")}
+    exif = Image.Exif()
+    exif.update(stored)
+    path = write_photo(tmp_path / f"named{suffix}", pixels, dpi=300.5, exif=exif.tobytes())
+
+    with Image.open(path) as image:
+        found = image.getexif()
+    for tag, value in stored.items():
+        read = found[tag].encode("latin-1") if isinstance(found[tag], str) else found[tag]
+        assert read.rstrip(b"\0") == value.rstrip(b"\0")
+
+
+def test_what_pillow_cannot_write_is_said_in_words(tmp_path):
+    with pytest.raises(PhotoError, match=r"wide.webp.*cannot be written"):
+        write_photo(tmp_path / "wide.webp", torch.zeros(3, 2, 17000))
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_exif_block_too_large_for_a_jpeg_is_left_out_with_a_warning(pixels, tmp_path, caplog):
+    exif = Image.Exif()
+    exif[0x010E] = "workflow " * 10_000
+    path = write_photo(tmp_path / "large.jpg", pixels, dpi=300, exif=exif.tobytes())
+
+    assert "larger than a JPEG can hold" in caplog.text
+    assert read_photo(path).dpi == (300, 300)
+
+
 def test_exif_of_a_real_round_trip(pixels, tmp_path):
     first = write_photo(tmp_path / "first.jpg", pixels, exif=camera_exif())
     second = write_photo(tmp_path / "second.tif", pixels, exif=read_photo(first).exif)
