@@ -101,7 +101,7 @@ def restore_folder(
             report = FolderReport(
                 spec.source, spec.output, restorer.name, tuple(records), len(photos), time.monotonic() - started
             )
-            write_reports(report, journal)
+            report = replace(report, problems=write_reports(report, journal))
     return report
 
 

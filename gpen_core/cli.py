@@ -1,6 +1,7 @@
 """The command line: a table of verbs, each loaded when it is called."""
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -42,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 failed, 2 wrong usage (raised as SystemExit), 130 cancelled,
         141 nobody reads the output.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names that a console or a file on Windows cannot show are escaped
+            stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
         words.insert(0, "restore")

@@ -16,6 +16,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from .compare import face_window
+from .errors import PhotoError
 from .folder_journal import Journal, PhotoRecord, Thumbnails, Verdict
 from .photo_write import replacing, to_pillow
 from .types import Box
@@ -36,6 +37,7 @@ class FolderReport:
         records: one per photo that was reached, in the order of their names.
         total: how many photos there are; more than the records if the run was stopped.
         elapsed_s: time taken.
+        problems: why a report was not written, in words.
     """
 
     source: Path
@@ -44,6 +46,7 @@ class FolderReport:
     records: tuple[PhotoRecord, ...]
     total: int
     elapsed_s: float
+    problems: tuple[str, ...] = ()
 
     def count(self, verdict: Verdict) -> int:
         """How many photos have this verdict."""
@@ -80,6 +83,7 @@ class FolderReport:
         lines += [f"  failed: {record.photo}: {record.reason}" for record in self.records if record.verdict == "failed"]
         if self.ask_client:
             lines.append(f"  {len(self.ask_client)} better photos to ask for, listed in the report")
+        lines += [f"  {problem}" for problem in self.problems]
         lines.append(f"Report: {self.page}")
         return "\n".join(lines)
 
@@ -89,33 +93,44 @@ def picture_thumbnails(before: torch.Tensor, after: torch.Tensor | None, face: B
 
     Args:
         before: (3, H, W), sRGB in [0, 1].
-        after: (3, H, W) of the same size, if there is a result.
-        face: the face to show.
+        after: (3, n·H, n·W), if there is a result.
+        face: the face to show, in pixels of the result.
     """
-    window = face_window(face, before) if face is not None else (slice(None), slice(None))
-    small = [_jpeg(pixels[:, window[0], window[1]]) if pixels is not None else "" for pixels in (before, after)]
-    return Thumbnails(*small)
+    return Thumbnails(*("" if picture is None else _jpeg(_shown(picture, after, face)) for picture in (before, after)))
 
 
-def write_reports(report: FolderReport, journal: Journal) -> None:
+def _shown(picture: torch.Tensor, after: torch.Tensor | None, face: Box | None) -> torch.Tensor:
+    if face is None or after is None:
+        return picture
+    scale = picture.shape[2] / after.shape[2]
+    rows, columns = face_window(Box(*(side * scale for side in (face.x0, face.y0, face.x1, face.y1))), picture)
+    return picture[:, rows, columns]
+
+
+def write_reports(report: FolderReport, journal: Journal) -> tuple[str, ...]:
     """Write report.csv, report.json and report.html into the output folder, each whole or not at all.
 
     Args:
         report: what to write.
         journal: where the thumbnails are.
 
-    Raises:
-        PhotoError: if a file cannot be written.
+    Returns:
+        What went wrong, in words: a table that is open in a spreadsheet cannot be replaced on Windows.
     """
+    problems = []
     for name, lines in (
         ("report.csv", _csv(report)),
         ("report.json", _json(report)),
         ("report.html", _html(report, journal)),
     ):
-        with replacing(report.output / name, overwrite=True, protect=()) as file:
-            for line in lines:
-                # File names of old disks may hold bytes that are no text.
-                file.write(line.encode("utf-8", "backslashreplace"))
+        try:
+            with replacing(report.output / name, overwrite=True, protect=()) as file:
+                for line in lines:
+                    # File names of old disks may hold bytes that are no text.
+                    file.write(line.encode("utf-8", "backslashreplace"))
+        except PhotoError as error:
+            problems.append(str(error))
+    return tuple(problems)
 
 
 def _jpeg(pixels: torch.Tensor) -> str:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     check = _check_file(arguments.input, arguments.output, checker)
     if arguments.json != "-":
         print(check.text())
-    _write_json(arguments.json, check.as_json())
+    _write_json(arguments.json, check.as_json(), [arguments.input])
     return 0 if check.ok else 1
 
 
@@ -123,7 +124,8 @@ def _check_folder(arguments: argparse.Namespace, checker: _Checker) -> int:
     output: Path | None = arguments.output
     reports = []
     bad = 0
-    for path in list_photos(folder, exclude=[output] if output else []):
+    photos = list_photos(folder, exclude=[output] if output else [])
+    for path in photos:
         inside = path.relative_to(folder)
         report: dict[str, object] = {"file": inside.as_posix()}
         try:
@@ -143,12 +145,15 @@ def _check_folder(arguments: argparse.Namespace, checker: _Checker) -> int:
             print(f"{report['verdict']!s:10s} {report['file']}{'  ' + words if words else ''}")
     if arguments.json != "-":
         print(f"{len(reports)} photos, {bad} rejected or unreadable")
-    _write_json(arguments.json, json.dumps(reports, ensure_ascii=False, indent=2))
+    _write_json(arguments.json, json.dumps(reports, ensure_ascii=False, indent=2), photos)
     return 1 if bad else 0
 
 
-def _write_json(target: str | None, text: str) -> None:
+def _write_json(target: str | None, text: str, checked: Collection[Path]) -> None:
+    from ..photo_write import replacing
+
     if target == "-":
         print(text)
     elif target is not None:
-        Path(target).write_text(text + "\n", encoding="utf-8")
+        with replacing(Path(target), overwrite=True, protect=checked) as file:
+            file.write(f"{text}\n".encode("utf-8", "backslashreplace"))  # names of old disks may be no text

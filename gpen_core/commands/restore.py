@@ -84,7 +84,8 @@ def _run_folder(arguments: argparse.Namespace) -> int:
 
     if arguments.compare is not None:
         raise SettingsError("--compare is for one photo; for folders there is the verb compare")
-    output = arguments.output or arguments.input.with_name(arguments.input.name + "_restored")
+    folder = arguments.input.resolve()  # "." has no name of its own
+    output = arguments.output or folder.with_name(folder.name + "_restored")
     suffix = cast("OutputSuffix", arguments.format if arguments.format == "same" else f".{arguments.format}")
     spec = FolderSpec(
         arguments.input,

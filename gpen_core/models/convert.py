@@ -42,6 +42,7 @@ def convert(path: Path, output: Path | None = None) -> Path:
         raise UnsupportedWeightsError(f'"{path.name}" is not converted: it holds {content}, which this pack cannot use')
     state_dict = {key: value.contiguous().clone() for key, value in read_state_dict(path).items()}
     part = output.with_name(output.name + ".part")
+    output.parent.mkdir(parents=True, exist_ok=True)
     try:
         save_file(state_dict, part, metadata=_record_of(path))
         _compare(part, state_dict)

@@ -1,6 +1,8 @@
 """A folder of photos: streamed, resumable, every photo accounted for."""
 
+import base64
 import csv
+import io
 import json
 import os
 import shutil
@@ -11,6 +13,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image, features
@@ -20,6 +23,7 @@ from gpen_core.cli import main
 from gpen_core.commands.restore import SAMPLE
 from gpen_core.errors import SettingsError
 from gpen_core.folder_journal import JOURNAL_NAME
+from gpen_core.folder_report import picture_thumbnails
 from gpen_core.models.load import load_restorer
 from gpen_core.models.locking import locked
 from gpen_core.models.retinaface import load_detector
@@ -27,6 +31,7 @@ from gpen_core.paste import PasteSettings
 from gpen_core.photo import read_photo, write_photo
 from gpen_core.pipeline import PortraitSettings
 from gpen_core.progress import NoProgress
+from gpen_core.types import Box
 
 from .awkward_files import AWKWARD_FILES
 
@@ -357,6 +362,37 @@ def test_names_from_outside_do_no_harm_in_the_report(run, tmp_path):
     page = run().page.read_text("utf-8")
     assert "<img src=x" not in page and "=1+1&" in page
     assert "\n'=1+1" in (tmp_path / "out/report.csv").read_text("utf-8-sig")
+
+
+def test_a_report_that_is_open_elsewhere_costs_only_itself(run, face, tmp_path, monkeypatch):
+    """On Windows a spreadsheet keeps its table from being replaced."""
+    write_photo(tmp_path / "in" / "a.png", face)
+    replace = Path.replace
+
+    def refuse(self, target):
+        if Path(target).name == "report.csv":
+            raise PermissionError(13, "the file is in use")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    report = run()
+
+    assert report.restored == 1
+    assert "report.csv" in report.problems[0] and "the file is in use" in report.summary()
+    assert (tmp_path / "out" / "report.html").is_file() and (tmp_path / "out" / "report.json").is_file()
+
+
+def test_thumbnails_of_an_enlarged_photo_show_the_same_place():
+    before = torch.zeros(3, 200, 300)
+    before[0, 40:80, 200:240] = 1  # a red face in the dark
+    after = before.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    small = picture_thumbnails(before, after, Box(400, 80, 479, 159))
+    means = [
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(jpeg))).convert("RGB"), float).mean(axis=(0, 1))
+        for jpeg in (small.before, small.after)
+    ]
+    assert means[1][0] > 20
+    np.testing.assert_allclose(means[0], means[1], atol=4)
 
 
 def test_an_empty_folder_gives_an_empty_report(run, tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gpen_core.cli import UNREAD, VERBS, main
+from gpen_core.commands.restore import SAMPLE
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,6 +60,29 @@ def test_ends_quietly_when_nobody_reads_on(unbuffered: str) -> None:
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (UNREAD, "")
+
+
+def test_names_a_console_cannot_show_do_not_stop_a_run(tmp_path: Path) -> None:
+    """Western Windows gives programs cp1252 for a file or a pipe."""
+    (tmp_path / "照片.jpg").write_bytes(b"no photo")
+    command = [sys.executable, "-m", "gpen_core", "check", "-i", str(tmp_path), "--json", str(tmp_path / "out.json")]
+    environment = {**_with_package_path(), "PYTHONIOENCODING": "cp1252"}
+
+    done = subprocess.run(command, capture_output=True, check=False, env=environment)
+
+    assert done.returncode == 1
+    assert b"1 photos, 1 rejected or unreadable" in done.stdout
+    assert b"Traceback" not in done.stderr
+    assert "照片.jpg" in (tmp_path / "out.json").read_text(encoding="utf-8")
+
+
+def test_the_check_does_not_write_over_its_photo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(SAMPLE.read_bytes())
+
+    assert main(["check", "-i", str(photo), "--json", str(photo)]) == 1
+    assert "never overwritten" in capsys.readouterr().err
+    assert photo.read_bytes() == SAMPLE.read_bytes()
 
 
 def test_sample_is_restored_without_arguments(tmp_path: Path) -> None:
