@@ -21,6 +21,10 @@ _NO_FACE: dict[str, NoFaceChoice] = {
     "treat the whole picture as a face": "whole",
     "reject the photo": "stop",
 }
+_NO_FACE_TOOLTIP = (
+    "What to do with a photo in which no face is found: write it unchanged, take the whole picture for one upright face "
+    "(for crops made elsewhere), or write nothing and list it as rejected in the report. The others go on in any case."
+)
 _FORMATS = {"as the photo": "same", "PNG": ".png", "JPEG": ".jpg", "TIFF": ".tif", "WebP": ".webp"}
 
 
@@ -56,7 +60,7 @@ class RestoreFolder(NetworkNode):
                 sockets.restorer_menu(),
                 sockets.strength_input(),
                 sockets.area_menu(),
-                _no_face_menu(),
+                sockets.no_face_menu(_NO_FACE, _NO_FACE_TOOLTIP),
                 io.Combo.Input(
                     "format",
                     options=list(_FORMATS),
@@ -158,19 +162,6 @@ class RestoreFolder(NetworkNode):
             )
         words = f"{report.summary()}\n{describe_restorer(restorer.model)}"
         return io.NodeOutput(words, str(report.output), report.restored, report.failed, ui=_shown(report))
-
-
-def _no_face_menu() -> io.Combo.Input:
-    return io.Combo.Input(
-        "no_face",
-        options=list(_NO_FACE),
-        default=next(iter(_NO_FACE)),
-        tooltip=(
-            "What to do with a photo in which no face is found: write it unchanged, take the whole picture for one "
-            "upright face (for crops made elsewhere), or write nothing and list it as rejected in the report. "
-            "The others go on in any case."
-        ),
-    )
 
 
 def _shown(report: FolderReport) -> ui.PreviewText:

@@ -1,6 +1,6 @@
 """The pack's own socket types, and the inputs that several nodes share."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from inspect import signature
@@ -169,17 +169,16 @@ def area_menu() -> io.Combo.Input:
     )
 
 
-def no_face_menu() -> io.Combo.Input:
-    """Make the menu of what happens to a photo without a face."""
-    return io.Combo.Input(
-        "no_face",
-        options=list(NO_FACE),
-        default=next(iter(NO_FACE)),
-        tooltip=(
-            "What to do with a picture in which no face is found: pass it on unchanged (the report says so), take the "
-            "whole picture for one upright face (for crops made elsewhere), or stop the run with an error."
-        ),
-    )
+def no_face_menu(
+    choices: Iterable[str] = NO_FACE,
+    tooltip: str = (
+        "What to do with a picture in which no face is found: pass it on unchanged (the report says so), take the "
+        "whole picture for one upright face (for crops made elsewhere), or stop the run with an error."
+    ),
+) -> io.Combo.Input:
+    """Make the menu of what happens to a photo without a face; the first choice is the default."""
+    options = list(choices)
+    return io.Combo.Input("no_face", options=options, default=options[0], tooltip=tooltip)
 
 
 def min_score_input() -> io.Float.Input:
