@@ -22,8 +22,9 @@ _NO_FACE: dict[str, NoFaceChoice] = {
     "reject the photo": "stop",
 }
 _NO_FACE_TOOLTIP = (
-    "What to do with a photo in which no face is found: write it unchanged, take the whole picture for one upright face "
-    "(for crops made elsewhere), or write nothing and list it as rejected in the report. The others go on in any case."
+    "What to do with a photo in which no face is found: write it unchanged, take the whole picture for one upright "
+    "face (for crops made elsewhere), or write nothing and list it as rejected in the report. The others go on in "
+    "any case."
 )
 _FORMATS = {"as the photo": "same", "PNG": ".png", "JPEG": ".jpg", "TIFF": ".tif", "WebP": ".webp"}
 
