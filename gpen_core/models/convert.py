@@ -46,6 +46,7 @@ def convert(path: Path, output: Path | None = None) -> Path:
     try:
         save_file(state_dict, part, metadata=_record_of(path))
         _compare(part, state_dict)
+        shutil.copymode(path, part)  # safetensors writes for its owner alone
         part.replace(output)
     finally:
         part.unlink(missing_ok=True)

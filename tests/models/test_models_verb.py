@@ -171,6 +171,11 @@ def test_convert_claims_nothing_about_a_network_of_your_own(weights, tmp_path):
         assert set(file.metadata()) == {"format", "source_sha256"}
 
 
+def test_a_converted_copy_is_as_readable_as_its_source_in_a_new_folder_too(weights, tmp_path):
+    copy = convert.convert(weights, tmp_path / "new" / "copy.safetensors")
+    assert copy.stat().st_mode == weights.stat().st_mode
+
+
 def test_convert_never_overwrites(weights, tmp_path):
     (tmp_path / "mine.safetensors").write_bytes(b"other")
     assert main(["models", "convert", str(weights)]) == 1
