@@ -81,11 +81,14 @@ def enlarged_crop(crop: FaceCrop, factor: int) -> FaceCrop:
 
 def enlarged_face(face: Face, factor: float) -> Face:
     """Restate a face for the picture `factor` times larger."""
-    matrix = enlargement(factor)
-    box = face.box
-    (x0, y0), (x1, y1) = apply_affine(matrix, np.array([(box.x0, box.y0), (box.x1, box.y1)]))
-    landmarks = apply_affine(matrix, face.landmarks)
-    return replace(face, box=Box(float(x0), float(y0), float(x1), float(y1)), landmarks=landmarks)
+    landmarks = apply_affine(enlargement(factor), face.landmarks)
+    return replace(face, box=enlarged_box(face.box, factor), landmarks=landmarks)
+
+
+def enlarged_box(box: Box, factor: float) -> Box:
+    """Restate a box for the picture `factor` times larger."""
+    (x0, y0), (x1, y1) = apply_affine(enlargement(factor), np.array([(box.x0, box.y0), (box.x1, box.y1)]))
+    return Box(float(x0), float(y0), float(x1), float(y1))
 
 
 def cut(image: torch.Tensor, image_to_crop: Matrix, size: int, *, antialias: bool = True) -> torch.Tensor:

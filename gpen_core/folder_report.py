@@ -15,6 +15,7 @@ from urllib.parse import quote
 import torch
 from torch.nn.functional import interpolate
 
+from .align import enlarged_box
 from .compare import face_window
 from .errors import PhotoError
 from .folder_journal import Journal, PhotoRecord, Thumbnails, Verdict
@@ -102,8 +103,7 @@ def picture_thumbnails(before: torch.Tensor, after: torch.Tensor | None, face: B
 def _shown(picture: torch.Tensor, after: torch.Tensor | None, face: Box | None) -> torch.Tensor:
     if face is None or after is None:
         return picture
-    scale = picture.shape[2] / after.shape[2]
-    rows, columns = face_window(Box(*(side * scale for side in (face.x0, face.y0, face.x1, face.y1))), picture)
+    rows, columns = face_window(enlarged_box(face, picture.shape[2] / after.shape[2]), picture)
     return picture[:, rows, columns]
 
 

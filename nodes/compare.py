@@ -52,8 +52,8 @@ class BeforeAfter(io.ComfyNode):
                     options=[*_LAYOUTS, _CONTACT_SHEET],
                     default="side by side",
                     tooltip=(
-                        "Side by side; split by a line in one picture; the faces alone (connect faces); or all "
-                        "pictures of the batch on one sheet."
+                        "Side by side; split by a line in one picture; the faces alone (connect faces; a picture "
+                        "without one is shown whole); or all pictures of the batch on one sheet."
                     ),
                 ),
                 io.Combo.Input(
@@ -95,14 +95,11 @@ class BeforeAfter(io.ComfyNode):
             spec = CompareSpec(layout=_LAYOUTS[layout], captions=_CAPTIONS[captions], dark=dark)
             zooms = spec.layout == "zoom" and faces is not None
             found = sockets.faces_in(faces, second.pixels) if faces and zooms else [[] for _ in pairs]
-            progress = host.NodeProgress()
-            progress.start(len(pairs), "Laying out")
             sheets = []
-            for pair, boxes in zip(pairs, found, strict=True):
+            for pair, boxes in host.in_turn(zip(pairs, found, strict=True), "Laying out"):
                 # A picture of the batch without a face has nothing to zoom on.
                 fitting = replace(spec, layout="side") if zooms and not boxes else spec
                 sheets.append(before_after(pair.before, pair.after, fitting, faces=boxes))
-                progress.advance()
         images = [host.to_output(convert.to_image(sheet[None])) for sheet in sheets]
         return io.NodeOutput(images, ui=_shown(cls, first, second, images))
 

@@ -1,7 +1,7 @@
 """All of ComfyUI that the nodes use: model folders, where networks live, progress and cancelling."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,6 +52,7 @@ class Model(Protocol):
         """Move the network in place."""
 
 
+ItemT = TypeVar("ItemT")
 ModelT = TypeVar("ModelT", bound=Model)
 
 
@@ -372,3 +373,13 @@ class NodeProgress:
     def check_cancelled(self) -> None:
         """Raise ComfyUI's own exception if the user pressed cancel."""
         management.throw_exception_if_processing_interrupted()
+
+
+def in_turn(items: Iterable[ItemT], label: str) -> Iterator[ItemT]:
+    """Give items one by one, moving the running node's bar after each; raises if the user pressed cancel."""
+    waiting = list(items)
+    progress = NodeProgress()
+    progress.start(len(waiting), label)
+    for item in waiting:
+        yield item
+        progress.advance()

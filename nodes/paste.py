@@ -88,12 +88,10 @@ class PasteFaces(NetworkNode):
         onto = frames if background is None else convert.from_image(background)
         scale = _scale(frames, onto, faces)
         settings = PasteSettings(strength, keep_detail, soften_below_px)
-        progress = host.NodeProgress()
-        progress.start(len(frames.pixels), "Pasting faces")
         mesh = load_face_mesh()
         pasted, masks, texts = [], [], []
         with sockets.parser_on_device(parser) as face_parser:
-            for index, pixels in enumerate(frames.pixels):
+            for index, pixels in host.in_turn(enumerate(frames.pixels), "Pasting faces"):
                 crops = [enlarged_crop(crop, scale) for crop in sockets.faces_of(faces.crops, index)]
                 view = enlarge(pixels[None], times_larger(pixels, onto.pixels[index]))[0]
                 soft = [_mask(crop, view, faces, face_parser, mesh, sockets.AREAS[area]) for crop in crops]
@@ -103,7 +101,6 @@ class PasteFaces(NetworkNode):
                 pasted.append(result)
                 masks.append(shown)
                 texts.append(describe_pasted(faces.found[index], crops, index + 1))
-                progress.advance()
         return io.NodeOutput(
             host.to_output(convert.to_image(pasted, onto.alpha)),
             host.to_output(convert.to_mask(masks)),

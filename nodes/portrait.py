@@ -98,9 +98,16 @@ class RestorePortrait(NetworkNode):
             results = []
             for index, pixels in enumerate(frames.pixels):
                 progress = host.NodeProgress(index, len(frames.pixels))
-                models = (finder.model, restorer.model, settings)
                 results.append(
-                    restore_portrait(pixels, *models, parser=face_parser, upscaler=enlarger, progress=progress)
+                    restore_portrait(
+                        pixels,
+                        finder.model,
+                        restorer.model,
+                        settings,
+                        parser=face_parser,
+                        upscaler=enlarger,
+                        progress=progress,
+                    )
                 )
                 progress.finish()
         alpha = convert.enlarged_alpha(frames, enlarger.scale if enlarger else 1)

@@ -115,12 +115,10 @@ class PrintUpscale(NetworkNode):
             sharpening=Sharpening(strength=sharpening),
         )
         found = sockets.faces_in(faces, pixels) if faces else _faces_to_keep(pixels, own)
-        progress = host.NodeProgress()
-        progress.start(len(pixels), "Laying out")
-        sheets = []
-        for one, here in zip(pixels, found, strict=True):
-            sheets.append(lay_out(one, spec, [face.box for face in here]))
-            progress.advance()
+        sheets = [
+            lay_out(one, spec, [face.box for face in here])
+            for one, here in host.in_turn(zip(pixels, found, strict=True), "Laying out")
+        ]
         return io.NodeOutput(
             host.to_output(convert.to_image([sheet.pixels for sheet in sheets])),
             tuple(sheets),
@@ -181,9 +179,7 @@ class SavePrint(io.ComfyNode):
         suffix, bits = _FORMATS[format], 16 if format.endswith("16 bit") else 8
         press = None if profile == _SRGB else host.profile_file(profile)
         paths: list[Path] = []
-        progress = host.NodeProgress()
-        progress.start(len(sheets), "Saving")
-        for sheet in sheets:
+        for sheet in host.in_turn(sheets, "Saving"):
             path = host.next_output_path(filename_prefix, suffix, sheet.pixels.shape[1], sheet.pixels.shape[2])
             text = _embedded(cls) if suffix == ".png" else None
             paths.append(
@@ -197,7 +193,6 @@ class SavePrint(io.ComfyNode):
                     overwrite=False,
                 )
             )
-            progress.advance()
         shown = _shown(cls, paths, sheets)
         return io.NodeOutput("\n".join(str(path) for path in paths), ui=shown)
 

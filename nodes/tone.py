@@ -99,13 +99,10 @@ class SkinTone(NetworkNode):
         size = (frames.pixels.shape[2], frames.pixels.shape[3])
         found = sockets.find_faces(frames.pixels) if mask is None else []
         given = None if mask is None else convert.from_mask(mask, len(frames.pixels), size)
-        progress = host.NodeProgress()
-        progress.start(len(frames.pixels), "Toning skin")
         toned, skin = [], []
-        for index, pixels in enumerate(frames.pixels):
+        for index, pixels in host.in_turn(enumerate(frames.pixels), "Toning skin"):
             skin.append(skin_mask(pixels, found[index]) if given is None else given[index])
             toned.append(apply_tone(pixels, skin[-1], spec, None if before is None else before[index]))
-            progress.advance()
         return io.NodeOutput(
             host.to_output(convert.to_image(toned, frames.alpha)), host.to_output(convert.to_mask(skin))
         )
