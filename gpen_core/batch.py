@@ -16,7 +16,7 @@ import torch
 
 from .errors import CancelledError, GpenError, NoFaceError, PhotoError, SettingsError
 from .folder_journal import JOURNAL_NAME, Journal, PhotoRecord, Thumbnails
-from .folder_report import FolderReport, picture_thumbnails, write_reports
+from .folder_report import FolderReport, picture_thumbnails, refuse_foreign_reports, write_reports
 from .folder_spec import FolderSpec, Gate
 from .memory import trim_heap
 from .models.content import hash_file
@@ -61,8 +61,9 @@ def restore_folder(
 
     Memory stays flat: one photo is held at a time. A photo is done once for its content and the settings, models
     included; a run that was stopped or killed goes on where it was, and no half-written file is left under a result's
-    name. A photo that fails does not stop the run. Nothing that this run's journal does not know as its own is ever
-    overwritten. The report (report.csv, report.json, report.html) is written at the end, also of a cancelled run.
+    name. A photo that fails does not stop the run. Nothing is ever overwritten but what the folder's journal knows as
+    its own: a result that was retouched since stays, and the new one gets another name. The report (report.csv,
+    report.json, report.html) is written at the end, also of a cancelled run.
 
     Args:
         spec: which photos, and where to.
@@ -75,7 +76,8 @@ def restore_folder(
         progress: advances by one per photo, with the result as preview; may cancel within one.
 
     Raises:
-        SettingsError: if the two folders are one, or another run is writing to the output folder.
+        SettingsError: if the two folders are one, another run is writing to the output folder, or reports of
+            somebody else lie there.
         PhotoError: if the input folder does not exist.
     """
     photos = _sources(spec)
@@ -83,7 +85,7 @@ def restore_folder(
     settings = settings or PortraitSettings()
     within = _WithinPhoto(progress)
     models = _Models(detector, restorer, parser, upscaler, load_face_mesh())
-    with _alone_in(spec.output), Journal(spec.output) as journal:
+    with _alone_in(spec.output), _journal_of(spec.output) as journal:
         key = _settings_key(spec, models, settings, gate)
         run = _Run(spec, models, settings, gate, key, journal, within, {_folded(r.name) for r in journal.records()})
         records: list[PhotoRecord] = []
@@ -143,7 +145,7 @@ class _Run:
             done = self._done_before(record)
             if done is not None:
                 return done, None
-            record = replace(record, name=self._name_for(source, record))
+            record = self._named(source, record)
             self.journal.append(replace(record, verdict="begun"))
             outcome = self._attempt(source, record)
         except _PHOTO_TROUBLE as error:
@@ -173,7 +175,8 @@ class _Run:
             return _Outcome(rejected, picture_thumbnails(photo.pixels, None, None))
         self.progress.check_cancelled()
         self._write(photo, result, record.name)
-        record = replace(_judged(record, photo, result), written=True)
+        made = hash_file(self.spec.output / record.name)
+        record = replace(_judged(record, photo, result), written=True, made=made)
         face = result.faces[0].box if result.faces else None
         return _Outcome(record, picture_thumbnails(photo.pixels, result.pixels, face), result.pixels)
 
@@ -207,7 +210,7 @@ class _Run:
             return replace(before, verdict="skipped", reason="done before: restored", seconds=0.0)
         return replace(before, seconds=0.0)
 
-    def _name_for(self, source: Path, record: PhotoRecord) -> str:
+    def _named(self, source: Path, record: PhotoRecord) -> PhotoRecord:
         """Choose the result's path below the output folder: the one it had before, else one that nobody has."""
         before = self.journal.find(record.photo)
         if (
@@ -216,7 +219,17 @@ class _Run:
             and before.naming == record.naming
             and (before.root == record.root or before.content == record.content)
         ):
-            return before.name
+            if not self._changed_since(before):
+                return replace(record, name=before.name, made=before.made)
+            logger.warning('"%s" was changed since it was written: it stays, beside a new result.', before.name)
+        return replace(record, name=self._free_name(source))
+
+    def _changed_since(self, before: PhotoRecord) -> bool:
+        """Tell whether a result is there, but is not what was written."""
+        path = self.spec.output / before.name
+        return bool(before.made) and path.is_file() and hash_file(path) != before.made
+
+    def _free_name(self, source: Path) -> str:
         folder = source.relative_to(self.spec.source).parent
         for name in self._candidates(source):
             path = (folder / name).as_posix()
@@ -312,6 +325,11 @@ def _settings_key(spec: FolderSpec, models: _Models, settings: PortraitSettings,
 
 def _content_of(weights: Path) -> str:
     return hash_file(weights) if weights.is_file() else str(weights)
+
+
+def _journal_of(folder: Path) -> Journal:
+    refuse_foreign_reports(folder)
+    return Journal(folder)
 
 
 @contextmanager

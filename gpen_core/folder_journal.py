@@ -28,6 +28,7 @@ class PhotoRecord:
         reason: why, in words for a user; empty for a plain "restored".
         name: the path below the output folder that is set aside for the result.
         written: whether the result is there.
+        made: SHA-256 of the last result written under that name: what differs from it was changed by somebody else.
         ask_client: whether a better photo would help.
         faces: how many faces were found.
         restored: how many of them were restored.
@@ -44,6 +45,7 @@ class PhotoRecord:
     reason: str = ""
     name: str = ""
     written: bool = False
+    made: str = ""
     ask_client: bool = False
     faces: int = 0
     restored: int = 0

@@ -17,12 +17,13 @@ from torch.nn.functional import interpolate
 
 from .align import enlarged_box
 from .compare import face_window
-from .errors import PhotoError
-from .folder_journal import Journal, PhotoRecord, Thumbnails, Verdict
+from .errors import PhotoError, SettingsError
+from .folder_journal import JOURNAL_NAME, Journal, PhotoRecord, Thumbnails, Verdict
 from .photo_write import replacing, to_pillow
 from .types import Box
 
 _THUMBNAIL_PX = 144
+_NAMES = ("report.csv", "report.json", "report.html")
 _COLUMNS = ("photo", "verdict", "reason", "output", "ask_client", "faces", "restored", "width", "height", "seconds")
 _ORDER: tuple[Verdict, ...] = ("failed", "rejected", "skipped", "restored")
 
@@ -107,6 +108,20 @@ def _shown(picture: torch.Tensor, after: torch.Tensor | None, face: Box | None) 
     return picture[:, rows, columns]
 
 
+def refuse_foreign_reports(folder: Path) -> None:
+    """Refuse an output folder whose reports are not known to be those of such runs, since each run writes them anew.
+
+    Raises:
+        SettingsError: naming the file.
+    """
+    found = [name for name in _NAMES if (folder / name).exists()]
+    if found and not (folder / JOURNAL_NAME).exists():
+        raise SettingsError(
+            f'"{folder / found[0]}" would be replaced by the report on this run, but no run is known to have written '
+            f"it ({JOURNAL_NAME} is missing beside it): move it away, or choose another output folder."
+        )
+
+
 def write_reports(report: FolderReport, journal: Journal) -> tuple[str, ...]:
     """Write report.csv, report.json and report.html into the output folder, each whole or not at all.
 
@@ -118,11 +133,7 @@ def write_reports(report: FolderReport, journal: Journal) -> tuple[str, ...]:
         What went wrong, in words: a table that is open in a spreadsheet cannot be replaced on Windows.
     """
     problems = []
-    for name, lines in (
-        ("report.csv", _csv(report)),
-        ("report.json", _json(report)),
-        ("report.html", _html(report, journal)),
-    ):
+    for name, lines in zip(_NAMES, (_csv(report), _json(report), _html(report, journal)), strict=True):
         try:
             with replacing(report.output / name, overwrite=True, protect=()) as file:
                 for line in lines:

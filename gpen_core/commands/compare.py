@@ -27,7 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-i", "--before", "--input", type=Path, required=True, metavar="FILE|DIR", help="the original, or a folder")
     add("-a", "--after", type=Path, required=True, metavar="FILE|DIR", help="the restored photo, or a folder")
-    add("-o", "--output", type=Path, metavar="FILE", help="the sheet; default: before_after.png in the working folder")
+    add(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="the sheet; default: before_after.png in the working folder (before_after_2.png if taken)",
+    )
     add("--layout", choices=("side", "split", "zoom"), default="side", help="of a single pair (default %(default)s)")
     add("--language", choices=("en", "zh"), default="en", help="of the captions (default %(default)s)")
     add("--captions", nargs=2, metavar=("BEFORE", "AFTER"), help="your own captions")
@@ -43,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the sheet or sheets; return the exit code."""
-    output = arguments.output or Path("before_after.png")
+    output = arguments.output or shell.free_name(Path("before_after.png"))
     if arguments.before.is_dir() != arguments.after.is_dir():
         raise SettingsError(f"expected two files or two folders, got {arguments.before} and {arguments.after}.")
     if arguments.before.is_dir():

@@ -18,7 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
     add("-i", "--input", type=Path, metavar="FILE", help="photo")
-    add("-o", "--output", type=Path, metavar="FILE", help=".png, .jpg, .tif or .pdf; default: beside the photo")
+    add(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help=".png, .jpg, .tif or .pdf; default: beside the photo, named …_print.tif (…_print_2.tif if taken)",
+    )
     add("--list-papers", action="store_true", help="list the papers by name and stop")
     add("--scale", type=float, default=1.5, metavar="X", help="enlargement without a paper (default %(default)s)")
     size = parser.add_mutually_exclusive_group()
@@ -55,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     photo = read_photo(arguments.input)
     pixels = _without_alpha(photo)
     sheet = lay_out(pixels, spec, faces=_faces(photo, spec, arguments))
-    output = arguments.output or arguments.input.with_name(f"{arguments.input.stem}_print.tif")
+    output = arguments.output or shell.free_name(arguments.input.with_name(f"{arguments.input.stem}_print.tif"))
     write_print(
         output,
         sheet,

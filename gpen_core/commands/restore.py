@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="FILE|DIR",
-        help="where to write; default: beside the input, named …_restored",
+        help="where to write; default: beside the input, named …_restored (a photo's result: …_restored_2 if taken)",
     )
     shell.add_model_options(parser)
     add("--upscaler", metavar="FILE|NAME", help=_UPSCALER_HELP)
@@ -71,10 +71,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.input is not None and arguments.input.is_dir():
         return _run_folder(arguments)
     source = arguments.input or SAMPLE
-    output = arguments.output or _default_output(arguments.input)
+    output = arguments.output or shell.free_name(_default_output(arguments.input))
     sheet = arguments.compare
     if arguments.input is None and sheet is None:
-        sheet = output.with_name("gpen_before_after.png")
+        sheet = shell.free_name(output.with_name("gpen_before_after.png"))
     _restore_file(source, output, sheet, arguments)
     return 0
 

@@ -1,6 +1,8 @@
 """What the verbs share: progress in the shell, options for models and device, and loading them."""
 
 import argparse
+from itertools import count
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -49,6 +51,12 @@ class ShellProgress:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def free_name(path: Path) -> Path:
+    """Give `path`, or the first of "name_2", "name_3", … where it is taken: only a name the user gave is replaced."""
+    names = (path if number == 1 else path.with_stem(f"{path.stem}_{number}") for number in count(1))
+    return next(name for name in names if not name.exists())
 
 
 def add_detector_options(parser: argparse.ArgumentParser) -> None:

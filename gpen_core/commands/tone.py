@@ -18,7 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Everything outside the skin of the found faces (or outside --mask) stays as it is."
     add = parser.add_argument
     add("-i", "--input", type=Path, required=True, metavar="FILE", help="photo")
-    add("-o", "--output", type=Path, metavar="FILE", help="where to write; default: beside the input, named …_tone")
+    add(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="where to write; default: beside the input, named …_tone (…_tone_2 if taken)",
+    )
     add("--saturation", type=float, default=1.15, metavar="0…3", help="colourfulness of skin (default %(default)s)")
     add("--lift", type=float, default=0.0, metavar="±0.25", help="lighter or darker skin (default %(default)s)")
     add("--warmth", type=float, default=0.0, metavar="±1", help="towards orange or blue (default %(default)s)")
@@ -57,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     toned = apply_tone(photo.pixels, mask, spec, original)
     source: Path = arguments.input
     suffix = source.suffix if source.suffix.lower() in WRITABLE_SUFFIXES else ".png"
-    output = arguments.output or source.with_name(f"{source.stem}_tone{suffix}")
+    output = arguments.output or shell.free_name(source.with_name(f"{source.stem}_tone{suffix}"))
     sources = [path for path in (source, arguments.original, arguments.mask) if path is not None]
     write_version(output, photo, toned, quality=arguments.quality, protect=sources)
     if arguments.save_mask:

@@ -190,6 +190,41 @@ def test_a_file_of_somebody_else_is_never_overwritten(run, face, tmp_path):
     assert (tmp_path / "out/a.png").read_bytes() == b"precious"
 
 
+def test_a_result_that_was_retouched_since_is_never_overwritten(run, face, tmp_path, caplog):
+    write_photo(tmp_path / "in/a.png", face)
+    run()
+    (tmp_path / "out/a.png").write_bytes(b"retouched by hand")
+    assert verdicts(run()) == {"a.png": "skipped"}
+    assert run(quality=80).records[0].output == "a_png.png"
+    assert "a.png" in caplog.text and "changed since" in caplog.text
+    assert (tmp_path / "out/a.png").read_bytes() == b"retouched by hand"
+    assert run(quality=70).records[0].output == "a_png.png", "the new result is not changed, and is made anew"
+
+
+def test_a_failure_in_between_does_not_cost_a_retouched_result(run, face, tmp_path):
+    write_photo(tmp_path / "in/a.png", face)
+    run()
+    (tmp_path / "out/a.png").write_bytes(b"retouched by hand")
+    (tmp_path / "in/a.png").write_bytes(b"cut short while copying")
+    assert verdicts(run()) == {"a.png": "failed"}
+    write_photo(tmp_path / "in/a.png", face.flip(-1))
+    assert run().restored == 1
+    assert (tmp_path / "out/a.png").read_bytes() == b"retouched by hand"
+
+
+@pytest.mark.parametrize("name", ["report.csv", "report.json", "report.html"])
+def test_a_report_of_somebody_else_is_never_overwritten(run, face, tmp_path, name):
+    write_photo(tmp_path / "in/a.png", face)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_bytes(b"sales of May")
+    for _ in range(2):
+        with pytest.raises(SettingsError, match=name):
+            run()
+    assert (tmp_path / "out" / name).read_bytes() == b"sales of May"
+    (tmp_path / "out" / name).unlink()
+    assert run().restored == 1
+
+
 def test_another_input_folder_does_not_overwrite_the_results_of_the_first(run, face, tmp_path):
     write_photo(tmp_path / "in/a.png", face)
     write_photo(tmp_path / "in2/a.png", face.flip(-1))

@@ -1,6 +1,7 @@
 """The verbs `tone` and `compare` as a user meets them."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,6 +27,17 @@ def test_tone_writes_beside_the_photo_and_changes_skin_alone(tmp_path, capsys):
     changed = (before.pixels != after.pixels).any(0)
     assert changed.sum() > 1000
     assert not changed[mask == 0].any()
+
+
+def test_a_default_name_that_is_taken_is_numbered(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_photo("a.jpg", read_photo(SAMPLE).pixels)
+    for name in ("a_restored.jpg", "a_tone.jpg", "a_tone_2.jpg", "a_print.tif", "before_after.png"):
+        Path(name).write_bytes(b"precious")
+    for words in (["restore"], ["tone"], ["print", "--no-faces"], ["compare", "--after", "a.jpg", "--before"]):
+        assert main([*words, *([] if words[-1] == "--before" else ["-i"]), "a.jpg"]) == 0
+    made = {path.name for path in tmp_path.iterdir() if path.read_bytes() != b"precious"} - {"a.jpg"}
+    assert made == {"a_restored_2.jpg", "a_tone_3.jpg", "a_print_2.tif", "before_after_2.png"}
 
 
 def test_tone_takes_a_mask_and_an_original(tmp_path):
