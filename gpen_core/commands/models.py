@@ -101,14 +101,15 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 def _verdict(found: "FoundFile") -> tuple[str, bool]:
     from ..errors import GpenError
-    from ..models.content import hash_file
+    from ..models.content import hash_file, is_converted
     from ..models.download import problem_with
     from ..models.places import certain_card, describe_file
     from ..models.state_dict import read_state_dict
 
     sha256 = hash_file(found.path)
     cards = describe_file(found.path, sha256).cards
-    if len(cards) == 1 and (problem := problem_with(found.path, cards[0])):
+    converted = len(cards) == 1 and is_converted(found.path, cards[0])
+    if len(cards) == 1 and not converted and (problem := problem_with(found.path, cards[0])):
         return f"NOT {cards[0].name}: {problem}", False
     card = certain_card(found.path, sha256)
     if card is not None:
@@ -117,6 +118,9 @@ def _verdict(found: "FoundFile") -> tuple[str, bool]:
         count = len(read_state_dict(found.path))
     except GpenError as error:
         return f"UNUSABLE: {error}", False
+    if converted:
+        source = "published" if cards[0].sha256 else "unpublished"
+        return f"{cards[0].name}: converted from the {source} file by its own record; whole, {count} tensors", True
     names = " or ".join(card.name for card in cards)
     guess = f"may be {names}, whose hash was never published" if names else "not in the catalogue"
     return f"whole, {count} tensors, {_content(found)}; {guess}", True

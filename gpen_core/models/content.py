@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..errors import GpenError
 from .catalog import CATALOG, WeightsCard, card_by_hash
 from .registry import RESTORERS, UPSCALERS, find_architecture
 from .state_dict import read_layout, read_metadata
@@ -64,6 +65,7 @@ class WeightsContent:
         scale: how many times an upscaler enlarges; None for other networks.
         task: what the file's own record says it was trained for; "" if it has no record.
         card: the name of the card it was made from, by its own record; "" if it has no record.
+        source_sha256: the hash of the file it was converted from, by its own record; "" if it has no record.
         key_count: number of tensors.
     """
 
@@ -72,6 +74,7 @@ class WeightsContent:
     scale: int | None
     task: str
     card: str
+    source_sha256: str
     key_count: int
 
     def __str__(self) -> str:
@@ -106,6 +109,7 @@ def _content(identity: FileIdentity) -> WeightsContent:
         scale=None if upscaler is None else upscaler.read_spec(layout).scale,
         task=record.get("task", ""),
         card=record.get("card", ""),
+        source_sha256=record.get("source_sha256", ""),
         key_count=len(layout),
     )
 
@@ -146,6 +150,21 @@ def cards_for(path: Path, sha256: str | None = None) -> list[WeightsCard]:
     return [card for card in fitting if card.size_bytes == length] or [
         card for card in fitting if card.size_bytes is None and _plausible(card, length)
     ]
+
+
+def is_converted(path: Path, card: WeightsCard) -> bool:
+    """Tell whether a file is, by its own record, what `convert` made of a card's genuine file.
+
+    The record is believed, which anybody could have written, if it fits the content and the published hash.
+    """
+    try:
+        content = read_content(path)
+    except GpenError:
+        return False
+    source = content.source_sha256
+    return (
+        content.card == card.name and source != "" and source == (card.sha256 or source) and not mismatch(card, content)
+    )
 
 
 def _plausible(card: WeightsCard, length: int) -> bool:

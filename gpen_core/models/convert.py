@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from ..errors import DownloadError, SettingsError, UnsupportedWeightsError
 from .catalog import WeightsCard, find_card
-from .content import hash_file, read_content
+from .content import hash_file, is_converted, read_content
 from .download import problem_with
 from .ledger import Entry, record
 from .locking import locked
@@ -58,6 +58,8 @@ def import_file(
 ) -> tuple[Path, WeightsCard | None]:
     """Copy a weights file into the user's folder, under the name its card gives it.
 
+    A copy that `convert` made keeps its ending, and is not recorded: the genuine file may still come.
+
     Args:
         path: the file.
         card_name: which card it is, where its content can be several; None to tell by the content alone.
@@ -76,16 +78,18 @@ def import_file(
         raise UnsupportedWeightsError(f'"{path.name}" is not imported: it holds {content}, which this pack cannot use')
     sha256 = hash_file(path)
     card = find_card(card_name) if card_name else _only_card(path, sha256)
-    problem = problem_with(path, card) if card else ""
+    converted = card is not None and is_converted(path, card)
+    problem = problem_with(path, card) if card and not converted else ""
     if card and problem:
         raise UnsupportedWeightsError(f'"{path.name}" is not {card.name}: {problem}.')
     target = folder / (card.file_name if card else path.name)
+    target = target.with_suffix(path.suffix) if converted else target
     with locked(target):
         if target.exists() and hash_file(target) != sha256:
             raise SettingsError(f'"{target}" exists already and is another file; move it away')
         if not target.exists():
             _copy(path, target, sha256)
-        if card:
+        if card and not converted:
             record(folder, card.name, Entry(target.name, sha256, target.stat().st_size, str(path)))
     return target, card
 

@@ -15,7 +15,7 @@ from gpen_core.models import catalog, content, convert, places
 from gpen_core.models.catalog import find_card
 from gpen_core.models.gpen import GpenGenerator, GpenSpec
 from gpen_core.models.load import load_restorer
-from gpen_core.models.state_dict import read_metadata
+from gpen_core.models.state_dict import read_metadata, read_state_dict
 
 
 @pytest.fixture(autouse=True)
@@ -164,6 +164,26 @@ def test_convert_keeps_every_number_and_says_what_it_is(capsys, weights, catalog
     crop = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     assert torch.equal(load_restorer(copy)(crop), load_restorer(weights)(crop))
     assert load_restorer(copy).name == "GPEN-BFR-512"
+
+
+def test_a_converted_copy_is_known_and_imported_as_what_it_was_made_of(capsys, weights, folder, catalogued, tmp_path):
+    copy = convert.convert(weights, tmp_path / "copy.safetensors")
+    assert main(["models", "verify", str(copy)]) == 0
+    assert "GPEN-BFR-512: converted from the published file by its own record; whole" in capsys.readouterr().out
+    assert main(["models", "import", str(copy)]) == 0
+    assert places.locate(catalogued, [folder]) == folder / "GPEN-BFR-512.safetensors"
+    assert main(["models", "import", str(weights)]) == 0, "the genuine file may still come"
+    assert places.locate(catalogued, [folder]) == folder / "GPEN-BFR-512.pth"
+
+
+@pytest.mark.parametrize("forged", [{"source_sha256": "0" * 64}, {"source_sha256": ""}])
+def test_a_copy_of_another_file_is_not_taken_for_the_card(capsys, weights, catalogued, tmp_path, forged):
+    copy = convert.convert(weights, tmp_path / "copy.safetensors")
+    save_file(read_state_dict(copy), copy, metadata={**read_metadata(copy), **forged})
+    assert main(["models", "verify", str(copy)]) == 1
+    assert "NOT GPEN-BFR-512" in capsys.readouterr().out
+    with pytest.raises(UnsupportedWeightsError, match="is not GPEN-BFR-512"):
+        convert.import_file(copy)
 
 
 def test_convert_claims_nothing_about_a_network_of_your_own(weights, tmp_path):
