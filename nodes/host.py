@@ -65,12 +65,14 @@ class Hosted(Generic[ModelT]):
         patcher: ComfyUI's handle on it; ComfyUI holds it only weakly, so this object keeps both alive.
         stays: whether the weights may stay on the GPU after a run, until ComfyUI wants the space.
         lease: what keeps the network for the others who use it; None in the manager, which must not hold its own lease.
+        shared: what the manager gave: while it lives, the manager loads no second one.
     """
 
     model: ModelT
     patcher: comfy.model_patcher.ModelPatcher
     stays: bool
     lease: Lease | None = None
+    shared: "Hosted[ModelT] | None" = None
 
 
 def register_model_folders() -> None:
@@ -237,7 +239,7 @@ def hosted(
 
     lease = current_lease()
     shared = lease.manager.get(f"{role} in ComfyUI", load_hosted, path, device=compute, dtype=dtype)
-    return replace(shared, stays=stays, lease=lease)  # one network, whatever each node wants of it after the run
+    return replace(shared, stays=stays, lease=lease, shared=shared)  # one network, whatever each wants after the run
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,9 @@
     models.release()                                            # all of them go, and memory falls back
 
 Two requests get the same model if role, file (path, length, time of change), type and device are the same; change any
-of them and another one runs. A host that places weights itself asks `get` for whatever it wraps a model in, and leaves
-`in_use` alone: the manager then only holds and shares.
+of them and another one runs. A model that was let go of while a caller still holds it is given again. A host that
+places weights itself asks `get` for whatever it wraps a model in, and leaves `in_use` alone: the manager then only holds and
+shares.
 """
 
 import logging
@@ -19,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import torch
 
@@ -94,6 +95,7 @@ class ModelManager:
         self._limit = limit
         self._lock = threading.RLock()
         self._slots: OrderedDict[ModelKey, _Slot] = OrderedDict()
+        self._alive: WeakValueDictionary[ModelKey, Any] = WeakValueDictionary()
         self._residences: WeakKeyDictionary[Any, _Residence] = WeakKeyDictionary()
 
     def restorer(
@@ -180,7 +182,9 @@ class ModelManager:
         slot = self._slot(key)
         with slot.loading:
             if slot.model is None:
-                slot.model = load(path, device=_CPU, dtype=dtype)
+                slot.model = self._alive.get(key)
+            if slot.model is None:
+                self._alive[key] = slot.model = load(path, device=_CPU, dtype=dtype)
                 logger.debug("loaded %s as %s for %s", path, role, key.device)
             model: ModelT = slot.model
         with self._lock:

@@ -12,6 +12,7 @@ PORTRAIT = {
     "smallest_face_px": 16,
     "faces_at_once": 4,
 }
+LOAD = {"model": PORTRAIT["model"], "fetch": False, "precision": "fp32 (best)", "after_run": "free the GPU"}
 DETECT = {"no_face": "pass the photo on", "max_faces": 0, "min_score": 0.8, "smallest_face_px": 16}
 PASTE = {
     "strength": 1.0,

@@ -5,11 +5,10 @@ import time
 
 import pytest
 
-from tests.comfy.graphs import DETECT, PORTRAIT, node, picture, restore, steps
+from tests.comfy.graphs import DETECT, LOAD, PORTRAIT, node, picture, restore, steps
 from tests.comfy.server import PACK, Run
 
 EMBEDDED = PACK / "gpen_core" / "weights" / "gpen_small_256.safetensors"
-LOAD = {"model": PORTRAIT["model"], "fetch": False, "precision": "fp32 (best)", "after_run": "free the GPU"}
 DETECTOR = PACK / "gpen_core" / "weights" / "retinaface_mobilenet025.safetensors"
 
 BOTH = {"GpenGenerator": 1, "RetinaFace": 1}

@@ -6,7 +6,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from tests.comfy.graphs import DETECT, FOLDER, PASTE, PORTRAIT, PRINT, SAVE, node, picture, restore, steps
+from tests.comfy.graphs import DETECT, FOLDER, LOAD, PASTE, PORTRAIT, PRINT, SAVE, node, picture, restore, steps
 from tests.comfy.server import PACK
 
 SAMPLE = PACK / "gpen_core" / "samples" / "astronaut_poor.jpg"
@@ -315,6 +315,14 @@ class TestFreeMemory:
 
         assert run.told("9")["per_picture"] == run.told("3")["per_picture"]
         assert run.told("10") == {"loaded": [], "alive": {"GpenGenerator": 0, "RetinaFace": 0}, "new": []}
+
+    def test_a_network_that_a_loader_still_holds_is_not_loaded_twice(self, comfy):
+        prompt = restore("portrait", faces_at_once=["9", 1])  # by which it runs after the memory was freed
+        prompt["8"] = node("GPEN_LoadRestorer", **LOAD)
+        prompt["9"] = node("GPEN_FreeMemory", value=["8", 0], free="this pack's networks")
+        prompt["10"] = node("TestModels", after=["2", 0])
+
+        assert comfy.run(prompt).told("10")["alive"]["GpenGenerator"] == 1
 
 
 def test_paste_takes_a_strength(comfy):

@@ -272,6 +272,16 @@ def test_release_leaves_no_module_alive(weights, crop):
     assert [ref() for ref in watched if ref() is not None] == []
 
 
+@pytest.mark.parametrize("limit", [1, 8])
+def test_a_model_that_is_still_held_is_not_loaded_again(weights, limit):
+    manager = ModelManager(limit=limit)
+    held = manager.restorer(weights)
+    manager.restorer()  # with room for one, the first is let go of here
+    manager.release()
+    assert manager.restorer(weights) is held
+    assert manager.release() == 1
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_release_gives_memory_back_to_the_system(tmp_path):
     # 87 MB of weights in tensors of at most 8.4 MB, as a published GPEN has them: too small for the allocator to
