@@ -8,8 +8,8 @@
 
 Two requests get the same model if role, file (path, length, time of change), type and device are the same; change any
 of them and another one runs. A model that was let go of while a caller still holds it is given again. A host that
-places weights itself asks `get` for whatever it wraps a model in, and leaves `in_use` alone: the manager then only holds and
-shares.
+places weights itself asks `get` for whatever it wraps a model in, and leaves `in_use` alone: the manager then only
+holds and shares.
 """
 
 import logging
