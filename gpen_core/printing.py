@@ -66,8 +66,8 @@ class PrintSpec:
     def __post_init__(self) -> None:
         if not 0.01 <= self.scale <= 16:
             raise SettingsError(f"scale: expected 0.01 to 16, got {self.scale}.")
-        if self.dpi is not None and not 10 <= self.dpi <= 4800:
-            raise SettingsError(f"dpi: expected 10 to 4800, got {self.dpi}.")
+        if self.dpi is not None and not 1 <= self.dpi <= 4800:
+            raise SettingsError(f"dpi: expected 1 to 4800, got {self.dpi}.")
         if not 0 <= self.bleed_mm <= 100:
             raise SettingsError(f"bleed: expected 0 to 100 mm, got {self.bleed_mm}.")
         if self.bleed_mm and self.paper is None:

@@ -38,7 +38,7 @@ def threads(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture(params=[False, True], ids=["MKL", "oneDNN"])
-def turned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+def onednn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Take the products of one library, whichever is faster here."""
     if request.param and not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         pytest.skip("this torch was built without oneDNN")
@@ -57,7 +57,7 @@ def test_a_tile_is_the_convolution_it_stands_for() -> None:
 
 @pytest.mark.parametrize("largest_kept", [0, 1 << 20], ids=["filters made anew", "filters kept"])
 def test_wide_features_are_convolved_with_fewer_products_to_the_same_result(
-    largest_kept: int, turned: bool, monkeypatch: pytest.MonkeyPatch
+    largest_kept: int, onednn: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(winograd, "_LARGEST_KEPT", largest_kept)
     generator = torch.Generator().manual_seed(0)
@@ -65,8 +65,7 @@ def test_wide_features_are_convolved_with_fewer_products_to_the_same_result(
     source, factors = torch.randn(10, 12, 40, generator=generator), torch.rand(40, generator=generator)
     target = torch.zeros(8, 12, 48)
 
-    order = (2, 3, 0, 1) if turned else (2, 3, 1, 0)
-    conv = WinogradConv(weight.permute(order).contiguous(), turned=turned)
+    conv = WinogradConv(weight.permute(2, 3, 1, 0).contiguous(), onednn=onednn)
     conv(Workspace(), source, factors, bias, target[:, :, :24])
 
     planar = (source * factors).permute(2, 0, 1)[None]
@@ -87,7 +86,7 @@ def test_wide_features_are_convolved_with_fewer_products_to_the_same_result(
     ],
     ids=str,
 )
-def test_the_fast_form_gives_the_plain_picture(spec: GpenSpec, batch: int, threads: int, turned: bool) -> None:
+def test_the_fast_form_gives_the_plain_picture(spec: GpenSpec, batch: int, threads: int, onednn: bool) -> None:
     network = random_network(spec)
     pictures = random_pictures(batch, spec.size)
     expected = network(pictures)
@@ -99,7 +98,7 @@ def test_the_fast_form_gives_the_plain_picture(spec: GpenSpec, batch: int, threa
 
 
 @pytest.mark.parametrize("size", [1, 5_000, 40_000], ids=lambda size: f"bands of {size} bytes")
-def test_bands_of_any_height_give_the_same_picture(size: int, turned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bands_of_any_height_give_the_same_picture(size: int, onednn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     network = random_network(GpenSpec(64, style_dim=24, n_mlp=1, channels=(20, 12, 36, 8, 5)))
     pictures = random_pictures(1, 64)
     monkeypatch.setattr(fast_layers, "_BAND_BYTES", size)
@@ -234,7 +233,7 @@ def test_a_restorer_uses_it_on_the_processor(dtype: torch.dtype, tolerance: floa
     assert restorer._fast._made is not None
 
 
-def test_it_leaves_the_networks_weights_as_they_were(turned: bool) -> None:
+def test_it_leaves_the_networks_weights_as_they_were(onednn: bool) -> None:
     network = random_network(GpenSpec(64, style_dim=16, n_mlp=2, channels=(32, 32, 64, 160, 128)))
     before = {key: value.clone() for key, value in network.state_dict().items()}
     pictures = random_pictures(1, 64)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from .network import SLOPE
-from .products import multiply
+from .products import onednn_product
 from .workspace import Workspace
 
 _OVERLAP = 3
@@ -25,28 +25,30 @@ def enlarge(
     target: Tensor,
     *,
     goes_on: bool,
-    turned: bool,
+    onednn: bool,
 ) -> None:
     """Convolve rows of features with stride 1/2, blur, add the bias, and apply the leaky ReLU.
 
     Args:
         space: for what is between, and for what the next band needs of this one.
         source: (H + 2, W, in), with a row above and one below those of the result.
-        weight: (in, 3, 3, out), or (3, 3, out, in) if `turned`; contiguous.
+        weight: (in, 3, 3, out), contiguous.
         blur: (out, 1, 4, 4).
         bias: (out,).
         target: (2·H, 2·W, out), with any strides.
         goes_on: whether the call before made the band above.
-        turned: how products are made, see `multiply`.
+        onednn: whether oneDNN multiplies, see `products.py`.
     """
     rows, width, inputs = source.shape
     out = len(bias)
     lines = space.take("scratch", 2 * rows - 1, 2 * width + 1, out)
     above, lowest = space.take("above", _OVERLAP, *lines.shape[1:]), space.take("lowest", width, 3, out)
     new = 2 if goes_on else 0
-    made = space.take("products", (rows - new) * width, 9 * out)
-    right = weight.view(-1, inputs) if turned else weight.view(inputs, -1)
-    made = multiply(source[new:].reshape(-1, inputs), right, made, turned=turned)
+    pixels, filters = source[new:].reshape(-1, inputs), weight.view(inputs, -1)
+    if onednn:
+        made = onednn_product(pixels, filters)
+    else:
+        made = torch.mm(pixels, filters, out=space.take("products", len(pixels), 9 * out))
     made = made.view(rows - new, width, 3, 3, out)
     between = space.take("between", rows - new, width, 3, out)
     torch.add(made[1:, :, 0], made[:-1, :, 2], out=between[1:])

@@ -34,7 +34,7 @@ _STRIP_BYTES = 16 << 20
 _AXES = "oihw"
 """Axes of a convolution's weight: results, inputs, height and width."""
 
-_WIDE, _WIDE_TURNED, _TALL = 128, 256, 32
+_WIDE, _WIDE_ONEDNN, _TALL = 128, 256, 32
 """Channels, with products by MKL and by oneDNN, and rows from which `WinogradConv` is faster than the plain
 convolution, which is oneDNN's. Measured on two cores of an Intel Xeon with AVX-512 (MKL): 1024 channels on 64 rows 44
 against 122 ms, 256 on 64 rows 4.4 against 7.5 ms, 128 on 64 rows 1.9 against 2.0 ms; with AVX2 it gains more. On two
@@ -177,16 +177,14 @@ class Styled:
         self._energy = weight[0].float().square().sum(dim=(2, 3)).t().contiguous()
         self._modulation, self._scale = conv.modulation, conv.scale
         self.blur = _blur_weight(conv.blur, self.width) if conv.up else None
-        self.turned = weight.dtype == torch.float32 and onednn_is_faster()
-        wide = _WIDE_TURNED if self.turned else _WIDE
+        self.onednn = weight.dtype == torch.float32 and onednn_is_faster()
+        wide = _WIDE_ONEDNN if self.onednn else _WIDE
         is_wide = weight.shape[2] >= wide and side >= _TALL and weight.dtype == torch.float32 and not conv.up
-        order = "ohwi"
-        if is_wide or conv.up:
-            order = "hwoi" if self.turned else "hwio" if is_wide else "ihwo"
+        order = "hwio" if is_wide else "ihwo" if conv.up else "ohwi"
         self.weight = _laid_out(weight, order)
         self._by_input = [-1 if axis == "i" else 1 for axis in order]
-        self.winograd = WinogradConv(self.weight, turned=self.turned) if is_wide else None
-        wants_rows = self.winograd is not None and (self.turned or not self.winograd.keeps_filters)
+        self.winograd = WinogradConv(self.weight, onednn=self.onednn) if is_wide else None
+        wants_rows = self.winograd is not None and (self.onednn or not self.winograd.keeps_filters)
         self.band_bytes = _STRIP_BYTES if wants_rows else _BAND_BYTES
         self.bias, self.skip_bias = layer.activate.bias.split(self.width)
         self.skip_weight = layer.noise.weight
@@ -291,7 +289,7 @@ class Applied:
             _activate(F.conv2d(_planar(source), self.weight.permute(0, 3, 1, 2), self.bias, padding=(0, 1)), target)
         else:
             weights = (self.weight, layer.blur, self.bias)
-            enlarge(space, source, *weights, target, goes_on=goes_on, turned=layer.turned)
+            enlarge(space, source, *weights, target, goes_on=goes_on, onednn=layer.onednn)
 
 
 class Reader:

@@ -52,17 +52,17 @@ class WinogradConv:
     """A 3×3 convolution that keeps the sides of wide features, with bias and leaky ReLU.
 
     Args:
-        weight: (3, 3, in, out) float32, or (3, 3, out, in) if `turned`; contiguous, used in place.
-        turned: how products are made, see `products.multiply`.
+        weight: (3, 3, in, out) float32, contiguous, used in place.
+        onednn: whether oneDNN multiplies, see `products.py`.
 
     Attributes:
         keeps_filters: whether the transformed weight, which takes four times the memory, is kept. A large one is
             transformed in every call, which should then have as many rows as possible.
     """
 
-    def __init__(self, weight: Tensor, *, turned: bool) -> None:
+    def __init__(self, weight: Tensor, *, onednn: bool) -> None:
         take, filter_, give = (torch.tensor(matrix, dtype=torch.float32) for matrix in tile_matrices())
-        self._take, self._give, self._weight, self._turned = take, give, weight, turned
+        self._take, self._give, self._weight, self._onednn = take, give, weight, onednn
         self._transform = torch.kron(filter_, filter_).unflatten(0, (_WINDOW, _WINDOW))
         shape = (_WINDOW, _WINDOW, *weight.shape[2:])
         self.keeps_filters = math.prod(shape) * weight.itemsize <= _LARGEST_KEPT
@@ -103,7 +103,7 @@ class WinogradConv:
                 filters = self._filters[point]
             else:
                 filters = self._make_filters(point, space.take("filters", _WINDOW, *self._weight.shape[2:]))
-            multiply_each(values.view(_WINDOW, -1, len(factors)), filters, made[point], turned=self._turned)
+            multiply_each(values.view(_WINDOW, -1, len(factors)), filters, made[point], onednn=self._onednn)
         made[_ONE, _ONE].add_(bias)
         half = space.take("rows", TILE, _WINDOW, tiles[0] * tiles[1] * out)
         torch.mm(self._give, made.view(_WINDOW, -1), out=half.view(TILE, -1))
