@@ -29,8 +29,8 @@ class Paper:
     def __post_init__(self) -> None:
         if not (1 <= self.width_mm <= 10_000 and 1 <= self.height_mm <= 10_000):
             raise SettingsError(f"paper: expected 1 to 10000 mm, got {self.width_mm} × {self.height_mm} mm.")
-        if not 10 <= self.dpi <= 4800:
-            raise SettingsError(f"dpi: expected 10 to 4800, got {self.dpi}.")
+        if not 1 <= self.dpi <= 4800:
+            raise SettingsError(f"dpi: expected 1 to 4800, got {self.dpi}.")
 
     def turned(self) -> "Paper":
         """Give the same paper laid sideways."""

@@ -301,7 +301,7 @@ def test_wrong_profiles_and_formats(tmp_path):
     ("settings", "words"),
     [
         ({"scale": 0}, "scale: expected 0.01 to 16, got 0"),
-        ({"dpi": 5}, "dpi: expected 10 to 4800, got 5"),
+        ({"dpi": 0.5}, "dpi: expected 1 to 4800, got 0.5"),
         ({"bleed_mm": -1}, "bleed: expected 0 to 100 mm"),
         ({"resampling": "nearest"}, "resampling: expected bicubic or lanczos"),
         ({"crop": "squeeze"}, "crop: expected fill or fit"),
