@@ -110,6 +110,8 @@ def open_picture(path: Path, max_pixels: int) -> StoredPicture:
                 samples = _decode_16bit(path, image, head)
                 if samples is not None:
                     return replace(record, samples=turn_upright(samples, record.orientation))
+                if image.mode.startswith("I;16"):
+                    return replace(record, samples=_grey_by_pillow(image))
                 record = replace(record, notes=(*record.notes, "this kind of 16-bit file is read at 8 bits"))
             image.load()
             if image.format != "TIFF" and record.orientation > 1:  # Pillow turns TIFF by itself
@@ -243,6 +245,14 @@ def _decode_16bit(path: Path, image: Image.Image, head: bytes) -> NDArray[np.uin
     if samples.ndim == 2:
         return samples[:, :, None]
     return samples[:, :, [2, 1, 0, 3][: samples.shape[2]]]
+
+
+def _grey_by_pillow(image: Image.Image) -> NDArray[np.uint16]:
+    """Decode the 16-bit grey of a TIFF that OpenCV is not trusted with: BigTIFF, or white stored as 0; upright."""
+    white_is_zero = _tiff_tags(image).get(262) == 0
+    image.load()
+    samples = np.asarray(image).astype(np.uint16)[:, :, None]
+    return 65535 - samples if white_is_zero else samples
 
 
 def _clear_orientation(tiff: NDArray[np.uint8]) -> None:

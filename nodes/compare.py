@@ -46,7 +46,14 @@ class BeforeAfter(io.ComfyNode):
             inputs=[
                 io.Image.Input("before", tooltip="The photo as it came."),
                 io.Image.Input("after", tooltip="The photo as it is now; its size may differ."),
-                sockets.FacesSocket.Input("faces", optional=True, tooltip="Where the faces are, for the zoom."),
+                sockets.FacesSocket.Input(
+                    "faces",
+                    optional=True,
+                    tooltip=(
+                        "Where the faces are, for the zoom: the selected ones, or all of a picture of which none is "
+                        "selected."
+                    ),
+                ),
                 io.Combo.Input(
                     "layout",
                     options=[*_LAYOUTS, _CONTACT_SHEET],

@@ -40,7 +40,12 @@ class PrintUpscale(NetworkNode):
             inputs=[
                 io.Image.Input("image", tooltip="The photo, or a batch of photos."),
                 sockets.FacesSocket.Input(
-                    "faces", optional=True, tooltip="Faces to keep inside the paper. If left open, they are found."
+                    "faces",
+                    optional=True,
+                    tooltip=(
+                        "Faces to keep inside the paper: the selected ones, or all of a picture of which none is "
+                        "selected. If left open, they are found."
+                    ),
                 ),
                 io.Combo.Input(
                     "paper",

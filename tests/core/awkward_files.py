@@ -198,6 +198,17 @@ def tiff_16bit_turned(path: Path, picture: Image.Image) -> None:
     Image.fromarray(samples).save(path, "TIFF", exif=exif)
 
 
+def tiff_16bit_of_pillow(**settings: object) -> Maker:
+    """Write a 16-bit grey TIFF of a rare kind; white as 0 if its photometric tag says so."""
+
+    def make(path: Path, picture: Image.Image) -> None:
+        samples = sixteen_bit_samples(picture, 1)[..., 0].copy()
+        inverted = dict(settings.get("tiffinfo", {})).get(262) == 0
+        Image.fromarray(65535 - samples if inverted else samples).save(path, "TIFF", **settings)
+
+    return make
+
+
 def palette_with_alpha(path: Path, picture: Image.Image) -> None:
     """Write a palette whose entries have transparencies of their own: all half transparent."""
     picture.quantize(200).save(path, "PNG", transparency=bytes([128] * 200))
@@ -313,6 +324,8 @@ AWKWARD_FILES: tuple[AwkwardFile, ...] = (
     AwkwardFile("grey_16.tif", tiff_16bit(1), look=grey_of, bit_depth=16, grey=True),
     AwkwardFile("扫描_16位.tiff", tiff_16bit(3), bit_depth=16),
     AwkwardFile("turned_16.tif", tiff_16bit_turned, look=grey_of, bit_depth=16, grey=True),
+    AwkwardFile("big_16.tif", tiff_16bit_of_pillow(big_tiff=True), look=grey_of, bit_depth=16, grey=True),
+    AwkwardFile("white_is_0.tif", tiff_16bit_of_pillow(tiffinfo={262: 0}), look=grey_of, bit_depth=16, grey=True),
     AwkwardFile("orientation_5.tif", oriented("TIFF", 5), tolerance=0),
     AwkwardFile("two_pages.tif", multi("TIFF"), tolerance=0),
     # the others
