@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.comfy.server import PACK
+from tests.comfy.test_workflows import COMPLETE
 
 HERE = Path(__file__).parent
 WORKFLOWS = PACK / "workflows"
@@ -55,7 +56,7 @@ def run_in_page(comfy, chromium, scripts):
     return run
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in WORKFLOWS.glob("*.json")))
+@pytest.mark.parametrize("name", [path.stem for path in COMPLETE])
 def test_workflow_runs_in_the_page(run_in_page, name):
     seen = run_in_page(name, "classic")
 

@@ -105,7 +105,7 @@ def test_every_text_of_every_node_is_translated(comfy, info, locale):
 def test_templates_have_a_thumbnail(comfy):
     names = {path.stem for path in (PACK / "workflows").glob("*.json")}
 
-    assert {"01_restore_portrait", "02_step_by_step", "03_studio", "04_folder"} <= names
+    assert {"01_restore_portrait", "02_step_by_step", "03_studio", "04_folder", "06_after_generation"} <= names
     assert set(comfy.get("/workflow_templates")["gpen-portrait"]) == names
     for name in names:
         thumbnail = comfy.get_bytes(f"/api/workflow_templates/gpen-portrait/{name}.jpg")
