@@ -63,14 +63,17 @@ def _kept(exif: Image.Exif) -> tuple[Image.Exif, dict[int, object]]:
     """Give the main entries and the shooting details that outlive a change of file."""
     kept = Image.Exif()
     kept.update({tag: _as_stored(value) for tag, value in exif.items() if tag in _KEPT})
-    return kept, {tag: value for tag, value in exif.get_ifd(_EXIF_IFD).items() if tag not in _DROPPED_DETAILS}
+    details = exif.get_ifd(_EXIF_IFD)
+    return kept, {tag: _as_stored(value) for tag, value in details.items() if tag not in _DROPPED_DETAILS}
 
 
 def _packed_and_reloaded(exif: Image.Exif) -> Image.Exif:
     """Give the same EXIF as if read from a file, which shows that it can be written."""
     result = Image.Exif()
     result.load(exif.tobytes())
-    result.update({tag: _as_stored(value) for tag, value in result.items() if tag in _KEPT})
+    details = result.get_ifd(_EXIF_IFD)
+    for part in (result, details):
+        part.update({tag: _as_stored(value) for tag, value in part.items() if isinstance(value, str)})
     return result
 
 

@@ -142,6 +142,20 @@ def test_names_that_are_not_ascii_survive(suffix, pixels, tmp_path):
         assert read.rstrip(b"\0") == value.rstrip(b"\0")
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_shooting_details_that_are_not_ascii_survive(suffix, pixels, tmp_path):
+    owner, stand_in = "Владелец".encode(), b"sixteen letters."  # Pillow writes ASCII alone as text
+    exif = Image.Exif()
+    exif[0x8769] = {0xA430: stand_in.decode(), 0xA434: "EF 50mm"}
+    block = exif.tobytes().replace(stand_in, owner)
+    path = write_photo(tmp_path / f"owned{suffix}", pixels, dpi=300.5, exif=block)
+
+    with Image.open(path) as image:
+        details = image.getexif().get_ifd(0x8769)
+    assert details[0xA430].rstrip(b"\0") == owner
+    assert details[0xA434] == "EF 50mm"
+
+
 def test_what_pillow_cannot_write_is_said_in_words(tmp_path):
     with pytest.raises(PhotoError, match=r"wide.webp.*cannot be written"):
         write_photo(tmp_path / "wide.webp", torch.zeros(3, 2, 17000))
