@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 from . import icc
 from .errors import PhotoError
 from .geometry import enlarge
-from .photo_open import StoredPicture, open_picture, strict_pillow
+from .photo_open import HIGHEST_DPI, StoredPicture, open_picture, strict_pillow
 from .photo_write import DEEP_SUFFIXES, write_photo
 
 logger = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ def write_version(
         path: where to; the ending chooses the format. The photo's own file is never overwritten.
         photo: the original.
         pixels: (3, H, W), sRGB in [0, 1], of the photo's size or a whole number of times larger. An enlarged picture
-            keeps its size on paper by a higher DPI, and its alpha is enlarged bilinearly.
+            keeps its size on paper by a higher DPI, if a file can hold it, and its alpha is enlarged bilinearly.
         quality: 1 to 100, of JPEG and WebP.
         keep_gps: carry over where the photo was taken.
         protect: further files that are never replaced.
@@ -259,7 +259,9 @@ def _at_size_of(pixels: torch.Tensor, photo: Photo) -> tuple[torch.Tensor | None
         return alpha, dpi
     if alpha is not None:
         alpha = enlarge(alpha[None, None], scale)[0, 0]
-    return alpha, dpi and (dpi[0] * scale, dpi[1] * scale)
+    if dpi is not None:
+        dpi = (dpi[0] * scale, dpi[1] * scale)
+    return alpha, None if dpi is not None and max(dpi) > HIGHEST_DPI else dpi
 
 
 def _strips(height: int, width: int) -> Iterator[slice]:

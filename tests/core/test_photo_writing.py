@@ -337,3 +337,9 @@ def test_a_version_of_other_proportions_is_refused_with_the_transparency_it_does
     write_photo(tmp_path / "small.png", torch.rand(3, 4, 6), alpha=torch.ones(4, 6))
     with pytest.raises(ShapeError, match=r"alpha: expected \(8, 13\), got \(4, 6\)"):
         write_version(tmp_path / "x.png", read_photo(tmp_path / "small.png"), torch.rand(3, 8, 13))
+
+
+def test_a_resolution_that_no_file_can_hold_does_not_lose_the_enlarged_photo(tmp_path):
+    photo = read_photo(write_photo(tmp_path / "fine.png", torch.rand(3, 8, 8), dpi=40_000))
+
+    assert read_photo(write_version(tmp_path / "large.png", photo, torch.rand(3, 16, 16))).dpi is None
