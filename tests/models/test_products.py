@@ -1,10 +1,14 @@
 """Products of matrices by either of torch's libraries."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
 from gpen_core.models.gpen import products
 from gpen_core.models.gpen.products import multiply_each, onednn_is_faster
+
+Product = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @pytest.fixture(params=[False, True], ids=["MKL", "oneDNN"])
@@ -35,6 +39,7 @@ def test_the_clearly_faster_library_is_taken(
         nonlocal now
         now += seconds[library]
 
+    monkeypatch.setattr(products, "_onednn_agrees", lambda left, right: True)
     monkeypatch.setattr(torch, "mm", lambda left, right, out: take_time(0))
     monkeypatch.setattr(products, "onednn_product", lambda left, right: take_time(1))
     monkeypatch.setattr(products.time, "perf_counter", lambda: now)
@@ -44,5 +49,19 @@ def test_the_clearly_faster_library_is_taken(
 
 def test_a_torch_without_onednn_multiplies_with_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "_OPERATOR", "no_such_operator")
+
+    assert onednn_is_faster.__wrapped__() is False
+
+
+def _refused(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    raise RuntimeError("could not create a primitive")
+
+
+@pytest.mark.parametrize(
+    "product", [_refused, lambda left, right: left @ right.t(), lambda left, right: left[:1] @ right]
+)
+def test_an_operator_that_refuses_or_errs_is_not_used(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_MARGIN", 0.0)  # the faster one without doubt
+    monkeypatch.setattr(products, "onednn_product", product)
 
     assert onednn_is_faster.__wrapped__() is False
