@@ -71,8 +71,8 @@ def _packed_and_reloaded(exif: Image.Exif) -> Image.Exif:
     """Give the same EXIF as if read from a file, which shows that it can be written."""
     result = Image.Exif()
     result.load(exif.tobytes())
-    details = result.get_ifd(_EXIF_IFD)
-    for part in (result, details):
+    # To ask for a part that is not there would write an empty one.
+    for part in (result, result.get_ifd(_EXIF_IFD)) if _EXIF_IFD in result else (result,):
         part.update({tag: _as_stored(value) for tag, value in part.items() if isinstance(value, str)})
     return result
 

@@ -259,9 +259,13 @@ def _at_size_of(pixels: torch.Tensor, photo: Photo) -> tuple[torch.Tensor | None
         return alpha, dpi
     if alpha is not None:
         alpha = enlarge(alpha[None, None], scale)[0, 0]
-    if dpi is not None:
-        dpi = (dpi[0] * scale, dpi[1] * scale)
-    return alpha, None if dpi is not None and max(dpi) > HIGHEST_DPI else dpi
+    if dpi is None:
+        return alpha, None
+    dpi = (dpi[0] * scale, dpi[1] * scale)
+    if max(dpi) > HIGHEST_DPI:
+        logger.warning('"%s": %.0f dpi is more than a file can hold; it is left out.', photo.source.name, max(dpi))
+        return alpha, None
+    return alpha, dpi
 
 
 def _strips(height: int, width: int) -> Iterator[slice]:

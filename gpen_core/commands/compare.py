@@ -121,6 +121,7 @@ def _contact_sheets(arguments: argparse.Namespace, output: Path) -> int:
             sheet = contact_sheet(_read_pairs(page, progress), spec)
             number = start // arguments.per_page + 1
             path = output if number == 1 else output.with_stem(f"{output.stem}_{number}")
+            path = path if arguments.output else shell.free_name(path)
             write_photo(path, sheet, protect=[photo for pair in pairs for photo in pair])
             print(f"{path}: {len(page)} pairs")
     for path in alone:

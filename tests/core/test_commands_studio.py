@@ -40,6 +40,17 @@ def test_a_default_name_that_is_taken_is_numbered(tmp_path, monkeypatch):
     assert made == {"a_restored_2.jpg", "a_tone_3.jpg", "a_print_2.tif", "before_after_2.png"}
 
 
+def test_later_pages_under_a_default_name_are_numbered_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in range(2):
+        photo(tmp_path / f"before/{number}.png")
+        photo(tmp_path / f"after/{number}.png", 0.8)
+    Path("before_after_2.png").write_bytes(b"precious")
+    assert main(["compare", "-i", "before", "-a", "after", "--per-page", "1"]) == 0
+    assert Path("before_after_2.png").read_bytes() == b"precious"
+    assert Path("before_after.png").is_file() and Path("before_after_2_2.png").is_file()
+
+
 def test_tone_takes_a_mask_and_an_original(tmp_path):
     photo(tmp_path / "restored.png", 0.6)
     photo(tmp_path / "original.png", 0.4)

@@ -156,6 +156,14 @@ def test_shooting_details_that_are_not_ascii_survive(suffix, pixels, tmp_path):
     assert details[0xA434] == "EF 50mm"
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_a_resolution_alone_brings_no_empty_shooting_details(suffix, pixels, tmp_path):
+    with Image.open(write_photo(tmp_path / f"fine{suffix}", pixels, dpi=300.5)) as image:
+        found = image.getexif()
+    assert found[0x011A] == 300.5
+    assert 0x8769 not in found
+
+
 def test_what_pillow_cannot_write_is_said_in_words(tmp_path):
     with pytest.raises(PhotoError, match=r"wide.webp.*cannot be written"):
         write_photo(tmp_path / "wide.webp", torch.zeros(3, 2, 17000))
@@ -339,7 +347,8 @@ def test_a_version_of_other_proportions_is_refused_with_the_transparency_it_does
         write_version(tmp_path / "x.png", read_photo(tmp_path / "small.png"), torch.rand(3, 8, 13))
 
 
-def test_a_resolution_that_no_file_can_hold_does_not_lose_the_enlarged_photo(tmp_path):
+def test_a_resolution_that_no_file_can_hold_does_not_lose_the_enlarged_photo(tmp_path, caplog):
     photo = read_photo(write_photo(tmp_path / "fine.png", torch.rand(3, 8, 8), dpi=40_000))
 
     assert read_photo(write_version(tmp_path / "large.png", photo, torch.rand(3, 16, 16))).dpi is None
+    assert "80000 dpi is more than a file can hold" in caplog.text
