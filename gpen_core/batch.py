@@ -85,7 +85,7 @@ def restore_folder(
     settings = settings or PortraitSettings()
     within = _WithinPhoto(progress)
     models = _Models(detector, restorer, parser, upscaler, load_face_mesh())
-    with _alone_in(spec.output), _journal_of(spec.output) as journal:
+    with _alone_in(spec.output), Journal(spec.output) as journal:
         key = _settings_key(spec, models, settings, gate)
         run = _Run(spec, models, settings, gate, key, journal, within, {_folded(r.name) for r in journal.records()})
         records: list[PhotoRecord] = []
@@ -327,20 +327,16 @@ def _content_of(weights: Path) -> str:
     return hash_file(weights) if weights.is_file() else str(weights)
 
 
-def _journal_of(folder: Path) -> Journal:
-    refuse_foreign_reports(folder)
-    return Journal(folder)
-
-
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold the output folder against other runs, free of what a killed run left half-written."""
+    """Hold the output folder against other runs, free of reports that are not ours and of what a killed run left."""
 
     def refuse() -> None:
         raise SettingsError(f'another run is writing to "{folder}": wait for it to end, or choose another folder.')
 
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / "restore_folder", refuse):
+        refuse_foreign_reports(folder)
         for path in folder.rglob(".*.part"):
             if _LEFTOVER.match(path.name):
                 path.unlink(missing_ok=True)

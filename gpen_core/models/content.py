@@ -162,9 +162,7 @@ def is_converted(path: Path, card: WeightsCard) -> bool:
     except GpenError:
         return False
     source = content.source_sha256
-    return (
-        content.card == card.name and source != "" and source == (card.sha256 or source) and not mismatch(card, content)
-    )
+    return source != "" and card.sha256 in (None, source) and content.card == card.name and not mismatch(card, content)
 
 
 def _plausible(card: WeightsCard, length: int) -> bool:
