@@ -9,7 +9,6 @@ import torch
 
 from .errors import ShapeError
 from .geometry import (
-    Pixels,
     apply_affine,
     bounds_of,
     chained,
@@ -18,7 +17,7 @@ from .geometry import (
     shifted,
     similarity_from_points,
     template_points,
-    warp,
+    warp_image,
 )
 from .types import Box, Face, FaceCrop, Matrix, TemplateName
 
@@ -106,20 +105,10 @@ def cut(image: torch.Tensor, image_to_crop: Matrix, size: int, *, antialias: boo
     x0, y0, x1, y1 = bounds_of(invert(image_to_crop), size, (image.shape[1], image.shape[2]))
     if x0 >= x1 or y0 >= y1:
         return torch.zeros(3, size, size)
-    region = to_picture(image[:, y0:y1, x0:x1])
     region_to_crop = shifted(image_to_crop, from_origin=(x0, y0))
-    crop = warp(region, region_to_crop, (size, size), antialias=antialias, border=cv2.BORDER_REFLECT_101)
-    return to_tensor(np.clip(crop, 0, 1, out=crop))
-
-
-def to_picture(image: torch.Tensor) -> Pixels:
-    """Copy a (C, H, W) tensor into the contiguous (H, W, C) float32 array OpenCV wants."""
-    return np.ascontiguousarray(image.detach().to("cpu", torch.float32).permute(1, 2, 0).numpy())
-
-
-def to_tensor(picture: Pixels) -> torch.Tensor:
-    """Turn an (H, W, C) array into a contiguous (C, H, W) float32 tensor."""
-    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1), dtype=np.float32))
+    border = cv2.BORDER_REFLECT_101
+    crop = warp_image(image[:, y0:y1, x0:x1], region_to_crop, (size, size), antialias=antialias, border=border)
+    return crop.clamp_(0, 1)
 
 
 def require_image(image: torch.Tensor) -> None:

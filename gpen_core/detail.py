@@ -5,8 +5,8 @@ Source of the noise filter: Lee 1980, "Digital Image Enhancement and Noise Filte
 
 import cv2
 import numpy as np
+import torch
 
-from .geometry import Pixels
 from .quality import LUMA_WEIGHTS, Luma, blockiness, coarse_noise, enlarged_noise, sharpness
 
 # Measured on portraits of 25 px and more, clean and under 12 kinds of damage: below the first figure keeping all detail
@@ -49,90 +49,102 @@ _FINE_SIGMA = 2.5
 """Pixels of a Gaussian that is narrow enough to be computed as it is; twice as wide ones are made from fewer pixels."""
 
 
-def detail_trust(photo: Pixels) -> float:
+def detail_trust(photo: torch.Tensor) -> float:
     """Judge how far a photo's finest detail is the subject's and not the camera's or the file's.
 
     Args:
-        photo: (H, W, 3) float32, sRGB in [0, 1]; a face with its surroundings at the photo's own resolution.
+        photo: (3, H, W) float32, sRGB in [0, 1]; a face with its surroundings at the photo's own resolution.
 
     Returns:
         1 for a clean sharp photo, 0 for one with strong noise, strong JPEG blocks or no fine detail at all.
     """
-    luma = np.ascontiguousarray(photo @ LUMA_WEIGHTS)
+    luma = _luma(photo)
     quiet = 1 - _rise(coarse_noise(luma, _NOISE_TILE), _NOISE_RANGE)
     even = 1 - _rise(enlarged_noise(luma), _ENLARGED_RANGE)
     smooth = 1 - _rise(blockiness(luma), _BLOCK_RANGE)
-    sharp = _rise(sharpness(luma, np.ones(luma.shape, bool)), _BLUR_RANGE)
+    sharp = _rise(sharpness(luma), _BLUR_RANGE)
     # Too few pixels to judge, or no detail at all: nothing speaks against keeping what there is.
     return float(np.prod([share for share in (quiet, even, smooth, sharp) if not np.isnan(share)]))
 
 
-def without_noise(detail: Pixels, trust: float, pixel: float = 1.0, strength: float = _FILTER_STRENGTH) -> Pixels:
-    """Take out of detail what does not stand out from the noise in it, so that lines stay and grain goes.
+def take_out_noise(detail: torch.Tensor, trust: float, pixel: float = 1.0, strength: float = _FILTER_STRENGTH) -> None:
+    """Take out of detail, in place, what does not stand out from the noise in it, so that lines stay and grain goes.
 
     Args:
-        detail: (H, W, 3) float32 around 0, part of a photo or of its difference from a restored face.
+        detail: (3, H, W) float32 around 0, part of a photo or of its difference from a restored face.
         trust: share that is kept as it is, in [0, 1], as `detail_trust` gives it.
         pixel: length of the noise's grain: how many pixels of `detail` one of the photo became.
         strength: times the noise's standard deviation, under which nothing is kept.
     """
     if trust >= 1:
-        return detail
-    luma = detail @ LUMA_WEIGHTS
+        return
+    luma = _luma(detail)
     step = int(np.ceil(np.sqrt(luma.size / _ENOUGH_SAMPLES)))
     # Most of a face is smooth: the middle of all deviations is the noise's, whatever eyes and hair hold.
     noise_level = float(np.median(np.abs(luma[::step, ::step]))) / _MAD * strength
-    stands_out = np.clip(1 - noise_level**2 / (_power(luma, _FILTER_SIGMA * pixel) + 1e-9), 0, 1)
-    return np.asarray(detail * (trust + (1 - trust) * stands_out)[..., None], dtype=np.float32)
+    power = torch.from_numpy(_power(luma, _FILTER_SIGMA * pixel)).add_(1e-9)
+    stands_out = power.reciprocal_().mul_(-(noise_level**2)).add_(1).clamp_(0, 1)
+    detail.mul_(stands_out.mul_(1 - trust).add_(trust))
 
 
-def lost_detail(photo: Pixels, face: Pixels, scale: float, photo_pixel: float = 1.0, trust: float = 1.0) -> Pixels:
+def lost_detail(
+    photo: torch.Tensor, face: torch.Tensor, scale: float, photo_pixel: float = 1.0, trust: float = 1.0
+) -> torch.Tensor:
     """Give the fine detail that the photo has and the restored face does not.
 
     Only where the photo has more detail than the face is anything given: where the restorer sharpened, its own detail
     stays. Added to `face`, the result is never softer than a photo without noise.
 
     Args:
-        photo: (H, W, 3) float32, sRGB in [0, 1].
-        face: (H, W, 3), the restored face at the photo's resolution.
+        photo: (3, H, W) float32, sRGB in [0, 1].
+        face: (3, H, W) float32, the restored face at the photo's resolution.
         scale: crop pixels per pixel of these pictures.
         photo_pixel: how many of their pixels one pixel of the photo became, where it was enlarged.
         trust: how far the photo's detail is not noise, see `detail_trust`.
 
     Returns:
-        (H, W, 3), to be added to `face`.
+        (3, H, W), to be added to `face`.
     """
     pixel = max(photo_pixel, 1 / scale)
     sigma = _DETAIL_SIGMA * pixel
-    in_photo, in_face = _detail(photo, sigma), _detail(face, sigma)
     window = sigma * _WINDOW_SIGMA
-    strong, weak = _strength(in_photo, window), _strength(in_face, window)
-    share = np.clip((strong - weak) / (strong + 1e-4) * _STEEPNESS, 0, 1)
-    return without_noise(in_photo - in_face, trust, pixel, _LOST_STRENGTH) * share[..., None].astype(np.float32)
+    strong, weak = (torch.from_numpy(_strength(_luma(picture), sigma, window)) for picture in (photo, face))
+    share = weak.neg_().add_(strong).div_(strong.add_(1e-4)).mul_(_STEEPNESS).clamp_(0, 1)
+    lost = photo - face
+    for plane in lost.numpy():
+        plane -= _blurred(plane, sigma)
+    take_out_noise(lost, trust, pixel, _LOST_STRENGTH)
+    return lost.mul_(share)
 
 
-def _detail(picture: Pixels, sigma: float) -> Pixels:
-    return np.asarray(picture - _blurred(picture, sigma), dtype=np.float32)
+def _luma(picture: torch.Tensor) -> Luma:
+    """Give the luma of (3, H, W), one channel after the other: a product of matrices takes three times as long."""
+    red, green, blue = (float(weight) for weight in LUMA_WEIGHTS)
+    luma = (picture[0] * red).add_(picture[1], alpha=green).add_(picture[2], alpha=blue)
+    return np.asarray(luma.numpy(), dtype=np.float32)
 
 
-def _strength(detail: Pixels, window: float) -> Pixels:
-    """Root mean square of detail's luma around each pixel, (H, W)."""
-    return np.sqrt(_power(detail @ LUMA_WEIGHTS, window))
+def _strength(luma: Luma, sigma: float, window: float) -> Luma:
+    """Root mean square of the luma's detail around each pixel, (H, W); `luma` is used up."""
+    luma -= _blurred(luma, sigma)
+    power = _power(luma, window)
+    return np.sqrt(power, out=power)
 
 
 def _power(luma: Luma, window: float) -> Luma:
     """Mean square around each pixel, (H, W)."""
-    return np.maximum(_blurred(luma**2, window), 0)
+    power = _blurred(np.square(luma), window)
+    return np.maximum(power, 0, out=power)
 
 
-def _blurred(picture: Pixels, sigma: float) -> Pixels:
+def _blurred(plane: Luma, sigma: float) -> Luma:
     """Blur by a Gaussian; a wide one at a lower resolution, where it costs as little as a narrow one."""
     reduction = int(sigma / _FINE_SIGMA)
     if reduction < 2:
-        return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), dtype=np.float32)
-    height, width = picture.shape[:2]
+        return np.asarray(cv2.GaussianBlur(plane, (0, 0), sigma), dtype=np.float32)
+    height, width = plane.shape
     size = (-(-width // reduction), -(-height // reduction))
-    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
     small = cv2.GaussianBlur(small, (0, 0), sigma * size[0] / width, sigmaY=sigma * size[1] / height)
     return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
 

@@ -146,19 +146,26 @@ def scale_of(a_to_b: Matrix) -> float:
     return math.sqrt(abs(float(np.linalg.det(a_to_b[:, :2]))))
 
 
-def bounds_of(crop_to_image: Matrix, size: int, image_size: tuple[int, int]) -> tuple[int, int, int, int]:
+def bounds_of(
+    crop_to_image: Matrix,
+    size: int,
+    image_size: tuple[int, int],
+    part: tuple[slice, slice] = (slice(None), slice(None)),
+) -> tuple[int, int, int, int]:
     """Return the image pixels that a square crop can touch.
 
     Args:
         crop_to_image: (2, 3).
         size: side of the crop in pixels.
         image_size: (height, width).
+        part: rows and columns of the crop that count.
 
     Returns:
         x0, y0, x1, y1 as slice bounds, clipped to the image; empty (x0 >= x1 or y0 >= y1) if they do not meet.
     """
-    far = size - 0.5
-    corners = apply_affine(crop_to_image, np.array([(-0.5, -0.5), (far, -0.5), (-0.5, far), (far, far)]))
+    (top, bottom, _), (left, right, _) = (span.indices(size) for span in part)
+    edges = [(x - 0.5, y - 0.5) for x in (left, right) for y in (top, bottom)]
+    corners = apply_affine(crop_to_image, np.array(edges))
     height, width = image_size
     x0, y0 = np.floor(corners.min(axis=0)).astype(int) - 1
     x1, y1 = np.ceil(corners.max(axis=0)).astype(int) + 2
@@ -180,7 +187,13 @@ def shifted(
 
 
 def warp(
-    picture: Pixels, a_to_b: Matrix, size: tuple[int, int], *, antialias: bool = True, border: int = cv2.BORDER_CONSTANT
+    picture: Pixels,
+    a_to_b: Matrix,
+    size: tuple[int, int],
+    *,
+    antialias: bool = True,
+    border: int = cv2.BORDER_CONSTANT,
+    out: Pixels | None = None,
 ) -> Pixels:
     """Resample a picture into another space.
 
@@ -193,6 +206,7 @@ def warp(
         size: (height, width) of the result.
         antialias: False samples bilinearly at any scale, as GPEN's published code does.
         border: OpenCV's border mode; constant means 0.
+        out: where to write the result, of its shape; a new array if None.
 
     Returns:
         (height, width) or (height, width, C) float32.
@@ -210,6 +224,20 @@ def warp(
         flags = cv2.INTER_CUBIC
         if min(small) < 2 and border == cv2.BORDER_REFLECT_101:
             border = cv2.BORDER_REPLICATE  # the same there, and OpenCV 5.0.0 mirrors a single row for ever
-    return cv2.warpAffine(picture, a_to_b, (size[1], size[0]), flags=flags, borderMode=border).astype(
-        np.float32, copy=False
-    )
+    warped = cv2.warpAffine(picture, a_to_b, (size[1], size[0]), dst=out, flags=flags, borderMode=border)
+    return warped.astype(np.float32, copy=False)
+
+
+def warp_image(
+    image: torch.Tensor,
+    a_to_b: Matrix,
+    size: tuple[int, int],
+    *,
+    antialias: bool = True,
+    border: int = cv2.BORDER_CONSTANT,
+) -> torch.Tensor:
+    """Resample an image (C, H, W) by `warp`, plane by plane: (C, height, width) float32 on the CPU."""
+    warped = torch.empty(len(image), *size)
+    for plane, target in zip(image.detach().to("cpu", torch.float32), warped, strict=True):
+        warp(plane.numpy(), a_to_b, size, antialias=antialias, border=border, out=target.numpy())
+    return warped

@@ -7,10 +7,20 @@ import cv2
 import numpy as np
 import torch
 
-from .align import cut, require_image, to_picture, to_tensor
-from .detail import detail_trust, lost_detail, without_noise
+from .align import cut, require_image
+from .detail import detail_trust, lost_detail, take_out_noise
 from .errors import SettingsError, ShapeError
-from .geometry import Pixels, bounds_of, chained, enlarge, enlargement, invert, scale_of, shifted, warp
+from .geometry import (
+    bounds_of,
+    chained,
+    enlarge,
+    enlargement,
+    invert,
+    scale_of,
+    shifted,
+    warp,
+    warp_image,
+)
 from .types import FaceCrop, Matrix
 
 # Between these scales (crop pixels per photo pixel) the photo's own detail fades in.
@@ -26,7 +36,7 @@ class PasteSettings:
         strength: share of the restored face in the result; 0 leaves the photo as it is.
         keep_detail: how much of the photo's own fine detail is kept, in [0, 1], so that a good face never becomes
             softer: what is finer than the crop's pixels, and what the restorer has lost. Noise is taken out of it
-            (`without_noise`) where the photo is not clean (`detail_trust`).
+            (`take_out_noise`) where the photo is not clean (`detail_trust`).
         soften_below_px: faces whose box is smaller than this get a slight blur, since what a network invents for so
             few pixels is too crisp for its surroundings; 0 never blurs.
         antialias: reduce large crops by area averaging; False samples them bilinearly as the published code does.
@@ -147,7 +157,7 @@ def _patch(views: _Views, crop: FaceCrop, mask: torch.Tensor, settings: PasteSet
     """Blend one face with the background inside the face's box; None if nothing of it would show."""
     height, width = views.background.shape[1:]
     crop_to_image = invert(crop.image_to_crop)
-    x0, y0, x1, y1 = bounds_of(crop_to_image, crop.size, (height, width))
+    x0, y0, x1, y1 = bounds_of(crop_to_image, crop.size, (height, width), _shown_part(mask))
     if x0 >= x1 or y0 >= y1:
         return None
     crop_to_region = shifted(crop_to_image, to_origin=(x0, y0))
@@ -156,18 +166,27 @@ def _patch(views: _Views, crop: FaceCrop, mask: torch.Tensor, settings: PasteSet
     if not weight.any():
         return None
     region = (slice(y0, y1), slice(x0, x1))
-    behind = to_picture(views.background[:, y0:y1, x0:x1])
-    photo = behind if views.background is views.image else to_picture(_enlarged(views, region))
+    behind = _at_hand(views.background[:, y0:y1, x0:x1])
+    photo = behind if views.background is views.image else _at_hand(_enlarged(views, region))
     face = _in_photo(views, _Place(region, crop_to_region, photo), crop, settings)
-    blended = behind + weight[..., None] * (face - behind)
-    return _Patch(region, to_tensor(blended), torch.from_numpy(weight))
+    blended = face.sub_(behind).mul_(torch.from_numpy(weight)).add_(behind)
+    return _Patch(region, blended, torch.from_numpy(weight))
+
+
+def _shown_part(mask: torch.Tensor) -> tuple[slice, slice]:
+    """Give the rows and columns of a mask (S, S) that are not all 0, and the one around them that a warp reaches."""
+    rows, columns = (np.flatnonzero(mask.numpy().any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return slice(0), slice(0)
+    return slice(max(0, rows[0] - 1), rows[-1] + 2), slice(max(0, columns[0] - 1), columns[-1] + 2)
 
 
 def _write(patch: _Patch, pixels: torch.Tensor, shown: torch.Tensor) -> None:
     """Write a face into `pixels` and its mask into `shown`, where no other face's mask is larger."""
     target, mask = pixels[:, patch.region[0], patch.region[1]], shown[patch.region]
     wins = patch.weight > mask
-    target.copy_(torch.where(wins.to(pixels.device), patch.pixels.to(pixels.device, pixels.dtype), target))
+    face = patch.pixels.to(pixels.device, pixels.dtype)
+    target.copy_(torch.where(wins.to(pixels.device), face, target, out=face))
     mask.copy_(torch.where(wins, patch.weight, mask))
 
 
@@ -177,7 +196,7 @@ class _Place:
 
     region: tuple[slice, slice]
     crop_to_region: Matrix
-    photo: Pixels
+    photo: torch.Tensor
 
 
 def _enlarged(views: _Views, region: tuple[slice, slice]) -> torch.Tensor:
@@ -197,40 +216,47 @@ def _own(span: slice, factor: int, pad: int = 0) -> slice:
     return slice(max(0, span.start // factor - pad), -(-span.stop // factor) + pad)
 
 
-def _in_photo(views: _Views, place: _Place, crop: FaceCrop, settings: PasteSettings) -> Pixels:
+def _in_photo(views: _Views, place: _Place, crop: FaceCrop, settings: PasteSettings) -> torch.Tensor:
     """Return the restored face at the background's resolution, in [0, 1], with the photo's detail that is kept."""
     photo, crop_to_region, factor = place.photo, place.crop_to_region, views.factor
-    face = to_picture(crop.pixels)
+    face = crop.pixels
     if crop.face.box.size < settings.soften_below_px:
         face = _softened(face)
-    size = photo.shape[:2]
+    size = (photo.shape[1], photo.shape[2])
     scale = scale_of(crop.image_to_crop)
     border = cv2.BORDER_REPLICATE
-    warped = warp(face, crop_to_region, size, antialias=settings.antialias, border=border)
+    warped = warp_image(face, crop_to_region, size, antialias=settings.antialias, border=border)
     if not settings.keep_detail:
-        return np.clip(warped, 0, 1, out=warped)
+        return warped.clamp_(0, 1)
     trust = detail_trust(_as_it_came(views, place))
     amount = np.clip((_NO_DETAIL_SCALE - scale) / (_NO_DETAIL_SCALE - _FULL_DETAIL_SCALE), 0, 1) * settings.keep_detail
     if amount > 0:
         photo_to_crop = chained(enlargement(factor), crop.image_to_crop)
-        before = to_picture(cut(views.image, photo_to_crop, crop.size, antialias=settings.antialias))
-        coarse = warp(before, crop_to_region, size, antialias=settings.antialias, border=border)
-        warped += float(amount) * without_noise(photo - coarse, trust, factor)
-    warped += settings.keep_detail * lost_detail(photo, warped, scale, photo_pixel=factor, trust=trust)
-    return np.clip(warped, 0, 1, out=warped)
+        before = cut(views.image, photo_to_crop, crop.size, antialias=settings.antialias)
+        coarse = warp_image(before, crop_to_region, size, antialias=settings.antialias, border=border)
+        fine = coarse.neg_().add_(photo)
+        take_out_noise(fine, trust, factor)
+        warped.add_(fine, alpha=float(amount))
+    lost = lost_detail(photo, warped, scale, photo_pixel=factor, trust=trust)
+    return warped.add_(lost, alpha=settings.keep_detail).clamp_(0, 1)
 
 
-def _as_it_came(views: _Views, place: _Place) -> Pixels:
+def _as_it_came(views: _Views, place: _Place) -> torch.Tensor:
     """Return the photo there at its own resolution: interpolation hides noise, and looks like blur itself."""
     if views.factor == 1:
         return place.photo
     rows, columns = (_own(span, views.factor) for span in place.region)
-    return to_picture(views.image[:, rows, columns])
+    return _at_hand(views.image[:, rows, columns])
 
 
-def _softened(face: Pixels) -> Pixels:
+def _at_hand(image: torch.Tensor) -> torch.Tensor:
+    """Give an image in main memory, as float32; itself if it is that."""
+    return image.detach().to("cpu", torch.float32)
+
+
+def _softened(face: torch.Tensor) -> torch.Tensor:
     """Blur by a binomial kernel of half a pixel's variance at 512 pixels, in proportion at other sizes."""
-    variance = min(0.5, 0.5 * (face.shape[0] / 512) ** 2)
+    variance = min(0.5, 0.5 * (face.shape[-1] / 512) ** 2)
     kernel = np.array([variance / 2, 1 - variance, variance / 2])
-    softened = cv2.sepFilter2D(face, -1, kernel, kernel, borderType=cv2.BORDER_REFLECT_101)
-    return softened.astype(np.float32, copy=False)
+    planes = [cv2.sepFilter2D(plane, -1, kernel, kernel, borderType=cv2.BORDER_REFLECT_101) for plane in face.numpy()]
+    return torch.from_numpy(np.stack(planes))

@@ -74,7 +74,7 @@ def glare_share(luma: Luma, saturation: Luma, mask: Mask) -> float:
     return _mean((luma > _GLARE) & (luma > usual_luma + _GLARE_STEP) & pale, mask)
 
 
-def sharpness(luma: Luma, mask: Mask, noise: float = 0.0) -> float:
+def sharpness(luma: Luma, mask: Mask | None = None, noise: float = 0.0) -> float:
     """Give how much of the finest detail is there, as a share of the detail two octaves coarser.
 
     Natural pictures have about as much detail in every octave; blur takes it from the finest. On faces 160 px wide, a
@@ -82,15 +82,15 @@ def sharpness(luma: Luma, mask: Mask, noise: float = 0.0) -> float:
 
     Args:
         luma: (H, W), at the size at which sharpness matters.
-        mask: (H, W), where there is detail.
+        mask: (H, W), where there is detail; everywhere if None.
         noise: standard deviation of white noise in `luma`, which would pass for detail and is taken off.
     """
-    if mask.sum() < _FEWEST:
+    if (luma.size if mask is None else mask.sum()) < _FEWEST:
         return float("nan")
     finest, coarse_from, coarse_to = (cv2.GaussianBlur(luma, (0, 0), sigma) for sigma in (1.0, 2.0, 4.0))
     # What white noise of variance 1 leaves in either band, from the filters' coefficients.
-    fine = np.var((luma - finest)[mask]) - 0.760 * noise**2
-    coarse = np.var((coarse_from - coarse_to)[mask]) - 0.009 * noise**2
+    fine = _variance_of_change(luma, finest, mask) - 0.760 * noise**2
+    coarse = _variance_of_change(coarse_from, coarse_to, mask) - 0.009 * noise**2
     if coarse <= 1e-8:
         return float("nan")
     return float(np.sqrt(max(fine, 0.0) / coarse))
@@ -130,11 +130,10 @@ def _flattest(pixels: Luma, luma: Luma, step: int, tile: int = _NOISE_TILE) -> f
     """Give the answer of Immerkær's operator, its taps `step` pixels apart, in the flattest tenth of the tiles."""
     if min(luma.shape) < tile:
         return float("nan")
-    taps = ((1, -2, 1), (-2, 4, -2), (1, -2, 1))
-    operator = np.zeros((2 * step + 1, 2 * step + 1), np.float32)
-    operator[::step, ::step] = taps
-    answer = np.asarray(cv2.filter2D(pixels, cv2.CV_32F, operator) ** 2 / 36, dtype=np.float32)
-    tiles = _tiles(answer, tile)
+    operator = np.zeros(2 * step + 1, np.float32)
+    operator[::step] = (1, -2, 1)
+    answer = np.asarray(cv2.sepFilter2D(pixels, cv2.CV_32F, operator / 6, operator), dtype=np.float32)
+    tiles = _tiles(np.square(answer, out=answer), tile)
     levels = _tiles(luma, tile)
     exposed = (levels > 0.03) & (levels < 0.97)  # noise is cut off at black and white
     if not exposed.any():
@@ -152,12 +151,12 @@ def blockiness(luma: Luma) -> float:
     if min(luma.shape) < 4 * _BLOCK:
         return float("nan")
     strengths = []
-    for picture in (luma, luma.T):
-        steps = np.abs(np.diff(picture, axis=1))
+    for first, second, along in ((luma[:, :-1], luma[:, 1:], 0), (luma[:-1], luma[1:], 1)):
+        steps = cv2.reduce(cv2.absdiff(first, second), along, cv2.REDUCE_AVG).ravel()
         # Against the neighbours on both sides: texture and edges cancel.
-        excess = steps[:, 1:-1] - (steps[:, :-2] + steps[:, 2:]) / 2
+        excess = steps[1:-1] - (steps[:-2] + steps[2:]) / 2
         usual = float(np.mean(steps)) + 1e-4
-        phases = np.array([float(excess[:, phase::_BLOCK].mean()) for phase in range(_BLOCK)]) / usual
+        phases = np.array([float(excess[phase::_BLOCK].mean()) for phase in range(_BLOCK)]) / usual
         strengths.append(float(phases.max() - np.median(phases)))
     return float(np.mean(strengths))
 
@@ -191,4 +190,9 @@ def _tiles(values: Luma, tile: int) -> Luma:
     """Give the mean of each whole tile of `values`, flat."""
     rows, columns = (length // tile for length in values.shape)
     whole = values[: rows * tile, : columns * tile]
-    return whole.reshape(rows, tile, columns, tile).mean(axis=(1, 3)).ravel()
+    return np.asarray(cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA), dtype=np.float32).ravel()
+
+
+def _variance_of_change(before: "cv2.typing.MatLike", after: "cv2.typing.MatLike", mask: Mask | None) -> float:
+    change = np.subtract(before, after)
+    return float(np.var(change if mask is None else change[mask]))

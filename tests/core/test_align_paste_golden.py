@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from gpen_core.align import align_face, to_tensor
+from gpen_core.align import align_face
 from gpen_core.geometry import invert, similarity_from_points, template_points
 from gpen_core.masks import published_mask
 from gpen_core.paste import PasteSettings, paste_faces
@@ -18,7 +18,8 @@ ASTRONAUT = Path(__file__).parents[1] / "data" / "astronaut.png"
 
 
 def read_rgb(path: Path) -> torch.Tensor:
-    return to_tensor(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB).astype(np.float32) / 255)
+    levels = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    return torch.from_numpy(levels.astype(np.float32) / 255).permute(2, 0, 1).contiguous()
 
 
 @pytest.fixture(scope="module")
