@@ -20,6 +20,7 @@ from .models.retinaface import FaceDetector
 from .paste import PasteSettings, paste_faces, times_larger
 from .progress import NoProgress, Progress
 from .restore import restore_faces
+from .select import FaceChoice, choose_faces
 from .types import Box, Face, FaceCrop, FaceReport, MaskSource, PortraitResult
 from .upscale import PictureUpscaler, UpscaleSettings, upscale_photo
 
@@ -38,6 +39,7 @@ class PortraitSettings:
         mask_area: what is blended in where no face parsing says it: the "head" with its hair, or the "face" alone.
         on_no_face: what to do with a photo without a face: "keep" it as it is and say so, take the "whole" picture
             for an aligned face, or "stop" with NoFaceError.
+        choice: which of the faces that are large enough are restored; the others are left alone and reported.
         smallest_face_px: faces whose box is smaller than this in the photo that came in are left alone and reported:
             so few pixels do not say who the person is.
         batch_size: how many faces go through the restorer at once.
@@ -48,6 +50,7 @@ class PortraitSettings:
     paste: PasteSettings = field(default_factory=PasteSettings)
     mask_area: MaskArea = "head"
     on_no_face: NoFaceChoice = "keep"
+    choice: FaceChoice = field(default_factory=FaceChoice)
     smallest_face_px: float = 16.0
     batch_size: int = 4
     upscale: UpscaleSettings = field(default_factory=UpscaleSettings)
@@ -109,7 +112,7 @@ def restore_portrait(
         faces = detect_faces(pixels[None], detector, settings.detect)[0]
         if not faces:
             return _without_faces(photo, background, restorer, settings, progress, in_place)
-        wanted = [face for face in faces if face.box.size >= smallest]
+        wanted = choose_faces([face for face in faces if face.box.size >= smallest], settings.choice)
         progress.start(len(wanted), "Restoring faces")
         crops = [align_face(pixels, face, restorer.size, restorer.template) for face in wanted]
         restored = restore_faces(crops, restorer, batch_size=settings.batch_size, progress=progress)
@@ -142,7 +145,9 @@ def report_faces(
     for face in faces:
         source = mask_sources.get(id(face))
         size = face.box.size / times
-        reason = "" if source else f"too small: {size:.0f} px, the limit is {smallest_face_px:.0f} px"
+        reason = "" if source else "not chosen"
+        if size < smallest_face_px:
+            reason = f"too small: {size:.0f} px, the limit is {smallest_face_px:.0f} px"
         outcome: Literal["restored", "skipped"] = "restored" if source else "skipped"
         reports.append(FaceReport(image_index, face.box, face.score, size, outcome, reason, source))
     return tuple(reports)

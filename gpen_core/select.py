@@ -41,6 +41,13 @@ class FaceChoice:
         _numbers(self.take)
 
 
+def choose_faces(faces: Sequence[Face], choice: FaceChoice) -> list[Face]:
+    """Give the chosen faces of one picture, in the order of the choice."""
+    wanted = _numbers(choice.take)
+    counted = sorted((face for face in faces if face.box.size >= choice.smallest_px), key=_RANKS[choice.order])
+    return [face for number, face in enumerate(counted, 1) if wanted is None or number in wanted]
+
+
 def select_faces(crops: Sequence[FaceCrop], choice: FaceChoice) -> list[FaceCrop]:
     """Give the chosen faces of each picture, pictures in order, faces in the order of the choice.
 
@@ -48,12 +55,10 @@ def select_faces(crops: Sequence[FaceCrop], choice: FaceChoice) -> list[FaceCrop
         crops: faces of one or more pictures, told apart by `image_index`.
         choice: which to take.
     """
-    wanted = _numbers(choice.take)
     chosen: list[FaceCrop] = []
     for index in sorted({crop.image_index for crop in crops}):
-        here = [crop for crop in crops if crop.image_index == index and crop.face.box.size >= choice.smallest_px]
-        here.sort(key=lambda crop: _RANKS[choice.order](crop.face))
-        chosen += [crop for number, crop in enumerate(here, 1) if wanted is None or number in wanted]
+        here = {id(crop.face): crop for crop in crops if crop.image_index == index}
+        chosen += [here[id(face)] for face in choose_faces([crop.face for crop in here.values()], choice)]
     return chosen
 
 

@@ -6,11 +6,13 @@ from comfy_api.latest import io, ui
 
 from .. import gpen_core
 from ..gpen_core.batch import restore_folder
+from ..gpen_core.detect import DetectSettings
 from ..gpen_core.folder_gate import CheckGate
 from ..gpen_core.folder_report import FolderReport
 from ..gpen_core.folder_spec import FolderSpec
 from ..gpen_core.paste import PasteSettings
 from ..gpen_core.pipeline import NoFaceChoice, PortraitSettings
+from ..gpen_core.select import FaceChoice
 from . import host, sockets
 from .lease import NetworkNode
 from .report import describe_restorer
@@ -92,6 +94,9 @@ class RestoreFolder(NetworkNode):
                 sockets.smallest_face_input(),
                 sockets.batch_size_input(),
                 sockets.upscaler_menu(),
+                *sockets.choice_inputs("all", optional=True),
+                sockets.keep_detail_input(optional=True),
+                sockets.min_score_input(optional=True),
             ],
             outputs=[
                 io.String.Output("report", tooltip="How the run went."),
@@ -128,6 +133,10 @@ class RestoreFolder(NetworkNode):
         smallest_face_px: int,
         faces_at_once: int,
         upscaler: str = sockets.SAME_SIZE,
+        take: str = "all",
+        order: str = "largest first",
+        keep_detail: float = 1.0,
+        min_score: float = 0.8,
     ) -> io.NodeOutput:
         """Restore the photos."""
         spec = FolderSpec(
@@ -139,9 +148,11 @@ class RestoreFolder(NetworkNode):
             quality=quality,
         )
         settings = PortraitSettings(
-            paste=PasteSettings(strength=strength),
+            detect=DetectSettings(score_threshold=min_score),
+            paste=PasteSettings(strength=strength, keep_detail=keep_detail),
             mask_area=sockets.AREAS[area],
             on_no_face=_NO_FACE[no_face],
+            choice=FaceChoice(take, sockets.ORDERS[order]),
             smallest_face_px=smallest_face_px,
             batch_size=faces_at_once,
         )

@@ -6,6 +6,7 @@ from comfy_api.latest import io
 from ..gpen_core.detect import DetectSettings
 from ..gpen_core.paste import PasteSettings
 from ..gpen_core.pipeline import PortraitSettings, restore_portrait
+from ..gpen_core.select import FaceChoice
 from . import convert, host, sockets
 from .lease import NetworkNode
 from .report import describe_run
@@ -39,6 +40,7 @@ class RestorePortrait(NetworkNode):
                 sockets.smallest_face_input(),
                 sockets.batch_size_input(),
                 sockets.upscaler_menu(),
+                *sockets.choice_inputs("all", optional=True),
             ],
             outputs=[
                 io.Image.Output("restored", display_name="image", tooltip="The photo with its faces restored."),
@@ -78,6 +80,8 @@ class RestorePortrait(NetworkNode):
         smallest_face_px: int,
         faces_at_once: int,
         upscaler: str = sockets.SAME_SIZE,
+        take: str = "all",
+        order: str = "largest first",
     ) -> io.NodeOutput:
         """Restore each picture of the batch."""
         frames = convert.from_image(image)
@@ -86,6 +90,7 @@ class RestorePortrait(NetworkNode):
             paste=PasteSettings(strength=strength, keep_detail=keep_detail),
             mask_area=sockets.AREAS[area],
             on_no_face=sockets.NO_FACE[no_face],
+            choice=FaceChoice(take, sockets.ORDERS[order]),
             smallest_face_px=smallest_face_px,
             batch_size=faces_at_once,
         )

@@ -4,15 +4,8 @@ from dataclasses import replace
 
 from comfy_api.latest import io
 
-from ..gpen_core.select import FaceChoice, FaceOrder, select_faces
+from ..gpen_core.select import FaceChoice, select_faces
 from . import sockets
-
-_ORDERS: dict[str, FaceOrder] = {
-    "largest first": "largest",
-    "left to right": "left",
-    "top to bottom": "top",
-    "surest first": "surest",
-}
 
 
 class SelectFaces(io.ComfyNode):
@@ -31,17 +24,7 @@ class SelectFaces(io.ComfyNode):
             ),
             inputs=[
                 sockets.FacesSocket.Input("faces", tooltip="Faces from Detect & Align Faces."),
-                io.String.Input(
-                    "take",
-                    default="1",
-                    tooltip='Which faces: "all", or numbers counted from 1, e.g. "1", "1, 3" or "2-4".',
-                ),
-                io.Combo.Input(
-                    "order",
-                    options=list(_ORDERS),
-                    default=next(iter(_ORDERS)),
-                    tooltip="What the numbers count: from the largest face, from the left, the top, or the surest.",
-                ),
+                *sockets.choice_inputs("1"),
                 io.Int.Input(
                     "smallest_face_px",
                     default=0,
@@ -63,6 +46,6 @@ class SelectFaces(io.ComfyNode):
     @classmethod
     def execute(cls, faces: sockets.FaceSet, take: str, order: str, smallest_face_px: int) -> io.NodeOutput:
         """Choose."""
-        chosen = select_faces(faces.crops, FaceChoice(take, _ORDERS[order], smallest_face_px))
+        chosen = select_faces(faces.crops, FaceChoice(take, sockets.ORDERS[order], smallest_face_px))
         selected = replace(faces, crops=tuple(chosen))
         return io.NodeOutput(selected, sockets.crop_images(selected), len(chosen))

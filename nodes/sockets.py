@@ -22,6 +22,7 @@ from ..gpen_core.models.load import load_restorer, load_upscaler
 from ..gpen_core.models.retinaface import FaceDetector, load_detector
 from ..gpen_core.models.retinaface.load import EMBEDDED as DETECTOR_FILE
 from ..gpen_core.pipeline import NoFaceChoice
+from ..gpen_core.select import FaceOrder
 from ..gpen_core.types import Face, FaceCrop
 from ..gpen_core.upscale import UpscaleSettings
 from . import convert, host
@@ -45,6 +46,12 @@ NO_FACE: dict[str, NoFaceChoice] = {
     "stop with an error": "stop",
 }
 AREAS: dict[str, MaskArea] = {"head with hair": "head", "face only": "face"}
+ORDERS: dict[str, FaceOrder] = {
+    "largest first": "largest",
+    "left to right": "left",
+    "top to bottom": "top",
+    "surest first": "surest",
+}
 PRECISION: dict[str, torch.dtype] = {
     "fp32 (best)": torch.float32,
     "bf16 (half the memory)": torch.bfloat16,
@@ -181,7 +188,28 @@ def no_face_menu(
     return io.Combo.Input("no_face", options=options, default=options[0], tooltip=tooltip)
 
 
-def min_score_input() -> io.Float.Input:
+def choice_inputs(take: str, *, optional: bool = False) -> tuple[io.String.Input, io.Combo.Input]:
+    """Make the inputs for which faces are taken, and for what their numbers count; `take` is the default."""
+    folded = ADVANCED if optional else {}
+    numbers = io.String.Input(
+        "take",
+        default=take,
+        tooltip='Which faces: "all", or numbers counted from 1, e.g. "1", "1, 3" or "2-4".',
+        optional=optional,
+        **folded,
+    )
+    order = io.Combo.Input(
+        "order",
+        options=list(ORDERS),
+        default=next(iter(ORDERS)),
+        tooltip="What the numbers count: from the largest face, from the left, the top, or the surest.",
+        optional=optional,
+        **folded,
+    )
+    return numbers, order
+
+
+def min_score_input(*, optional: bool = False) -> io.Float.Input:
     """Make the input for the least confidence of the detector."""
     return io.Float.Input(
         "min_score",
@@ -190,6 +218,7 @@ def min_score_input() -> io.Float.Input:
         max=0.99,
         step=0.01,
         tooltip="How sure the detector must be that something is a face. Lower it for hidden or drawn faces.",
+        optional=optional,
         **ADVANCED,
     )
 
@@ -233,7 +262,7 @@ def strength_input() -> io.Float.Input:
     )
 
 
-def keep_detail_input() -> io.Float.Input:
+def keep_detail_input(*, optional: bool = False) -> io.Float.Input:
     """Make the input for the detail that comes from the photo."""
     return io.Float.Input(
         "keep_detail",
@@ -246,6 +275,7 @@ def keep_detail_input() -> io.Float.Input:
             "than the network's pixels, and what the network lost. Noise is taken out of it where the photo is not "
             "clean. 0 takes the network's face as it is."
         ),
+        optional=optional,
         **ADVANCED,
     )
 

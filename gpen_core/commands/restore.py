@@ -37,6 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--strength", type=float, default=1.0, metavar="0…1", help="share of the restored face (default %(default)s)")
     add("--area", choices=("head", "face"), default="head", help=_AREA_HELP)
     add("--no-face", choices=("keep", "whole", "stop"), default="keep", help=_NO_FACE_HELP)
+    add("--faces", default="all", metavar="NUMBERS", help=_FACES_HELP)
+    add("--order", choices=_ORDERS, default=_ORDERS[0], help=_ORDER_HELP)
     add(
         "--smallest-face",
         type=float,
@@ -44,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PX",
         help="leave smaller faces alone (default %(default)s)",
     )
+    add("--min-score", type=float, default=0.8, metavar="0…1", help=_MIN_SCORE_HELP)
+    add("--keep-detail", type=float, default=1.0, metavar="0…1", help=_KEEP_DETAIL_HELP)
     add("--batch-size", type=int, default=4, metavar="N", help="faces restored at once (default %(default)s)")
     add("--compare", type=Path, metavar="FILE", help="also write a before/after sheet")
     add("--keep-gps", action="store_true", help="carry over where a photo was taken; other EXIF is always kept")
@@ -55,6 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     of_folders.add_argument("--check", action="store_true", help="reject the photos that the verb check rejects")
 
 
+_FACES_HELP = (
+    'which faces of each photo are restored: "all", or numbers from 1 such as "1", "1, 3" or "2-4" (default '
+    "%(default)s)"
+)
+_ORDERS = ("largest", "left", "top", "surest")
+_ORDER_HELP = "what the numbers count: from the largest face, the left, the top, or the surest (default %(default)s)"
+_MIN_SCORE_HELP = "how sure the detector must be that something is a face (default %(default)s)"
+_KEEP_DETAIL_HELP = "how much of the photo's own fine detail is kept in a face (default %(default)s)"
 _FORMATS = ("same", "png", "jpg", "tif", "webp")
 _PATTERN_HELP = "name of a result without its ending, of {name}, {ext} and {model} (default %(default)s)"
 _FORMAT_HELP = "of the results; same: the photo's own where it can be written, else png (default %(default)s)"
@@ -148,13 +160,17 @@ def _restore_file(source: Path, output: Path, sheet: Path | None, arguments: arg
 
 
 def _settings(arguments: argparse.Namespace) -> "PortraitSettings":
+    from ..detect import DetectSettings
     from ..paste import PasteSettings
     from ..pipeline import PortraitSettings
+    from ..select import FaceChoice
 
     return PortraitSettings(
-        paste=PasteSettings(strength=arguments.strength),
+        detect=DetectSettings(score_threshold=arguments.min_score),
+        paste=PasteSettings(strength=arguments.strength, keep_detail=arguments.keep_detail),
         mask_area=arguments.area,
         on_no_face=arguments.no_face,
+        choice=FaceChoice(arguments.faces, arguments.order),
         smallest_face_px=arguments.smallest_face,
         batch_size=arguments.batch_size,
     )

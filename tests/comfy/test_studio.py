@@ -283,6 +283,12 @@ class TestRestoreFolder:
         assert "broken.jpg" in (comfy.base / "output" / "done" / "report.html").read_text(encoding="utf-8")
         assert again.told("3")["value"] == 0
 
+    def test_faces_that_are_not_chosen_are_left_alone(self, comfy):
+        run = self.run(comfy, output_folder="chosen", take="2", order="left to right")
+
+        assert run.told("3")["value"] == 0
+        assert "not chosen" in (comfy.base / "output" / "chosen" / "report.csv").read_text(encoding="utf-8")
+
     def test_a_photo_without_a_face_may_be_rejected(self, comfy):
         folder = comfy.base / "input" / "walls"
         folder.mkdir(exist_ok=True)

@@ -140,6 +140,30 @@ def test_precision_is_what_the_restorer_computes_in(tmp_path: Path) -> None:
         assert 0 < difference.max() < 0.1 and difference.mean() < 0.005
 
 
+def test_only_chosen_faces_are_restored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo, output = ROOT / "gpen_core" / "samples" / "astronaut_poor.jpg", tmp_path / "same.png"
+    words = ["restore", "-i", str(photo), "-o", str(output), "--device", "cpu"]
+    assert main([*words, "--faces", "2-9", "--order", "left"]) == 0
+    assert "0 of 1 faces restored" in (told := capsys.readouterr().out) and "not chosen" in told
+    assert main([*words, "--faces", "first"]) == 1
+    assert 'got "first"' in capsys.readouterr().err
+
+
+def test_least_score_and_kept_detail_are_heard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from gpen_core.photo import read_photo
+
+    photo = ROOT / "gpen_core" / "samples" / "astronaut_poor.jpg"
+    made = []
+    for name, option in (("kept", ["--keep-detail", "1"]), ("lost", ["--keep-detail", "0"])):
+        output = tmp_path / f"{name}.png"
+        assert main(["restore", "-i", str(photo), "-o", str(output), "--device", "cpu", *option]) == 0
+        made.append(read_photo(output).pixels)
+    assert (made[0] - made[1]).abs().max() > 0.01
+    capsys.readouterr()
+    assert main(["restore", "-i", str(photo), "-o", str(output), "--device", "cpu", "--min-score", "0.999999"]) == 0
+    assert "No face found" in capsys.readouterr().out
+
+
 def _with_package_path() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 

@@ -12,6 +12,7 @@ from gpen_core.models.retinaface import FaceDetector
 from gpen_core.paste import PasteSettings
 from gpen_core.pipeline import PortraitSettings, restore_portrait
 from gpen_core.progress import NoProgress
+from gpen_core.select import FaceChoice
 from gpen_core.types import Box, FaceReport
 
 SAMPLE = Path(gpen_core.__file__).parent / "samples" / "astronaut_poor.jpg"
@@ -78,16 +79,31 @@ def test_strength_zero_gives_the_photo_back(sample: torch.Tensor, detector: Face
     assert torch.equal(result.pixels, sample) and not result.mask.any()
 
 
-def test_several_faces_are_each_reported(sample: torch.Tensor, detector: FaceDetector, restorer: Restorer) -> None:
+@pytest.fixture
+def group(sample: torch.Tensor) -> torch.Tensor:
+    """Two faces of one size, and a small one on the right."""
     head = sample[:, :220, 90:360]
     small = torch.nn.functional.interpolate(head[None], scale_factor=0.4, mode="area")[0]
     photo = torch.full((3, 220, 700), 0.6)
     photo[:, :, :270], photo[:, :, 290:560] = head, head.flip(2)
     photo[:, 60 : 60 + small.shape[1], 580 : 580 + small.shape[2]] = small
-    result = restore_portrait(photo, detector, restorer, PortraitSettings(smallest_face_px=60))
+    return photo
+
+
+def test_several_faces_are_each_reported(group: torch.Tensor, detector: FaceDetector, restorer: Restorer) -> None:
+    result = restore_portrait(group, detector, restorer, PortraitSettings(smallest_face_px=60))
     assert [face.outcome for face in result.faces] == ["restored", "restored", "skipped"]
     assert "the limit is 60 px" in result.faces[2].reason and result.faces[2].mask_source is None
     assert not result.mask[:, 570:].any()
+
+
+def test_only_the_chosen_faces_change(group: torch.Tensor, detector: FaceDetector, restorer: Restorer) -> None:
+    settings = PortraitSettings(choice=FaceChoice("2", "left"), smallest_face_px=60)
+    result = restore_portrait(group, detector, restorer, settings)
+    middle = next(face for face in result.faces if 290 < face.box.center[0] < 560)
+    assert middle.outcome == "restored" and result.restored == 1
+    assert sorted(face.reason[:9] for face in result.faces) == ["", "not chose", "too small"]
+    assert not result.mask[:, :280].any() and not result.mask[:, 570:].any()
 
 
 def test_without_a_face_the_photo_passes_with_words(detector: FaceDetector, restorer: Restorer) -> None:
