@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from .errors import SettingsError, ShapeError
+from .geometry import apply_affine
 from .models.retinaface import FaceDetector
 from .progress import NoProgress, Progress
-from .types import Box, Face
+from .types import Box, Face, Matrix
+from .upright import seen_upright
 
 _COARSE_PIXELS = 1.2e6
 """The whole picture is looked at with this many pixels at most: 28 ms for MobileNet-0.25 on two cores."""
@@ -38,6 +40,9 @@ _COMFORT_PX = (48.0, 400.0)
 _PART_SIDE, _PART_INSIDE = 0.35, 0.8
 """A box this much narrower than another face's and this much inside it is a part of that face, e.g. an eye of a face
 that fills the picture."""
+
+_TURNED_SCORE = 0.95
+"""What is seen only in the turned picture must be as sure as this: three more looks find more that is no face."""
 
 _MIN_SIDE = 32
 """The coarsest stride; anything narrower is padded to it."""
@@ -84,12 +89,23 @@ class _Sightings:
     scores: NDArray[np.float64]
     seen_px: NDArray[np.float64]
 
+    @staticmethod
+    def none() -> "_Sightings":
+        return _Sightings(np.empty((0, 4)), np.empty((0, 5, 2)), np.empty(0), np.empty(0))
+
     def where(self, choice: NDArray[np.bool_] | NDArray[np.intp]) -> "_Sightings":
         return _Sightings(self.boxes[choice], self.landmarks[choice], self.scores[choice], self.seen_px[choice])
 
     def moved(self, x: float, y: float) -> "_Sightings":
         shift = np.array((x, y))
         return _Sightings(self.boxes + np.tile(shift, 2), self.landmarks + shift, self.scores, self.seen_px)
+
+    def mapped(self, to_image: Matrix) -> "_Sightings":
+        """Carry them from a turned picture into the picture it was made from."""
+        corners = apply_affine(to_image, self.boxes.reshape(-1, 2)).reshape(-1, 2, 2)
+        boxes = np.concatenate((corners.min(axis=1), corners.max(axis=1)), axis=1)
+        landmarks = apply_affine(to_image, self.landmarks.reshape(-1, 2)).reshape(-1, 5, 2)
+        return _Sightings(boxes, landmarks, self.scores, self.seen_px)
 
     def __add__(self, other: "_Sightings") -> "_Sightings":
         return _Sightings(
@@ -108,7 +124,8 @@ def detect_faces(
 ) -> list[list[Face]]:
     """Find the faces of each picture, largest first; no face is an empty list.
 
-    Each picture is looked at as a whole and from far away, and, where something small shows, at a finer scale.
+    Each picture is looked at as a whole and from far away, and, where something small shows, at a finer scale. Faces
+    may be tilted by any angle (see `upright`); if nothing shows, the picture is turned on its sides and on its head.
 
     Convention: boxes and landmarks in pixels of `images`, (x, y); boxes of faces half out of the frame reach past it.
 
@@ -135,7 +152,8 @@ def detect_faces(
             progress.check_cancelled()
             image = images[first + offset : first + offset + 1]
             sightings = _look_again(image, reduced, coarse, detector, settings)
-            found.append(_faces(_without_parts(_suppress(sightings, settings.nms_iou)), settings))
+            faces = _faces(_without_parts(_suppress(sightings, settings.nms_iou)), settings)
+            found.append([seen_upright(image[0], face, detector) for face in faces])
             progress.advance()
     return found
 
@@ -179,7 +197,22 @@ def _look_again(
     elif pixels < _UPSCALED_PIXELS and not sure.any():
         doubled = _resized(image, 2.0)
         sightings += _look(doubled, detector, _scale(doubled, image))[0]
+    if not (sightings.scores >= settings.score_threshold).any():
+        sightings += _turned_looks(image, reduced, detector)
     return sightings.where(sightings.scores >= settings.score_threshold)
+
+
+def _turned_looks(image: torch.Tensor, reduced: torch.Tensor, detector: FaceDetector) -> _Sightings:
+    """Look at a picture lying on either side and standing on its head."""
+    last_y, last_x = image.shape[2] - 1, image.shape[3] - 1
+    to_image = (((0, -1, last_x), (1, 0, 0)), ((-1, 0, last_x), (0, -1, last_y)), ((0, 1, 0), (-1, 0, last_y)))
+    ratio = _scale(reduced, image)
+    seen = _Sightings.none()
+    for quarters, matrix in enumerate(to_image, 1):
+        turned = torch.rot90(reduced, quarters, (2, 3))
+        look = _look(turned, detector, ratio[::-1] if quarters % 2 else ratio)[0]
+        seen += look.where(look.scores >= _TURNED_SCORE).mapped(np.array(matrix, dtype=np.float64))
+    return seen
 
 
 def _all_of(image: torch.Tensor) -> tuple[int, int, int, int]:

@@ -87,13 +87,30 @@ def test_faces_of_any_size(detector: FaceDetector, astronaut: torch.Tensor, scal
     assert np.linalg.norm(faces[0].landmarks[0] - eye) < 0.08 * 95 * scale
 
 
-@pytest.mark.parametrize("degrees", [-30, -15, 15, 30])
+@pytest.mark.parametrize("degrees", [-135, -90, -60, -30, -15, 15, 30, 45, 90, 120, 180])
 def test_tilted_heads(detector: FaceDetector, astronaut: torch.Tensor, degrees: float) -> None:
     picture, matrix = warped(astronaut, degrees, 1.5, (600, 600))
     faces = detect_faces(picture, detector)[0]
     assert len(faces) == 1
     for found, expected in ((faces[0].landmarks[0], EYE_LEFT), (faces[0].landmarks[4], MOUTH_RIGHT)):
         assert np.linalg.norm(found - matrix @ (*expected, 1)) < 9  # 6 % of the face
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_face_that_shows_only_in_the_turned_picture(
+    detector: FaceDetector, astronaut: torch.Tensor, quarters: int
+) -> None:
+    """47 px wide and blurred; the picture is not square, so that its sides cannot be taken for each other."""
+    small = functional.interpolate(astronaut, scale_factor=0.5, mode="bicubic", antialias=True).clamp(0, 1)
+    blurred = cv2.GaussianBlur(small[0].permute(1, 2, 0).numpy(), (0, 0), 1.5)
+    picture = functional.pad(torch.from_numpy(blurred).permute(2, 0, 1)[None], (30, 40, 10, 20), value=0.4)
+    faces = detect_faces(torch.rot90(picture, quarters, (2, 3)), detector)[0]
+    assert len(faces) == 1
+    x, y = EYE_LEFT[0] / 2 - 0.25 + 30, EYE_LEFT[1] / 2 - 0.25 + 10
+    height, width = picture.shape[2:]
+    for _ in range(quarters):
+        (x, y), (width, height) = (y, width - 1 - x), (height, width)
+    assert np.linalg.norm(faces[0].landmarks[0] - (x, y)) < 3
 
 
 def test_half_a_face_at_the_border(detector: FaceDetector, astronaut: torch.Tensor) -> None:
