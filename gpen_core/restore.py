@@ -9,6 +9,7 @@ from .errors import SettingsError, ShapeError
 from .memory import run_halving
 from .models.descriptor import Restorer
 from .progress import NoProgress, Progress
+from .tint import tint_of
 from .types import FaceCrop
 
 _NO_PROGRESS = NoProgress()
@@ -17,7 +18,7 @@ _NO_PROGRESS = NoProgress()
 def restore_faces(
     crops: Sequence[FaceCrop], restorer: Restorer, *, batch_size: int = 4, progress: Progress = _NO_PROGRESS
 ) -> list[FaceCrop]:
-    """Restore aligned faces.
+    """Restore aligned faces. Those of one tint, black and white for one, stay in it.
 
     Args:
         crops: faces at the restorer's size and template, as `align_face` gives them.
@@ -44,7 +45,7 @@ def restore_faces(
     def run(batch: Sequence[FaceCrop]) -> list[FaceCrop]:
         progress.check_cancelled()
         pixels = restorer(torch.stack([crop.pixels for crop in batch]).to(restorer.device))
-        return [replace(crop, pixels=face) for crop, face in zip(batch, pixels.cpu(), strict=True)]
+        return [replace(crop, pixels=_in_tint_of(crop, face)) for crop, face in zip(batch, pixels.cpu(), strict=True)]
 
     restored: list[FaceCrop] = []
     size = batch_size
@@ -58,3 +59,8 @@ def restore_faces(
             restored.append(crop)
             progress.advance(preview=crop.pixels)
     return restored
+
+
+def _in_tint_of(crop: FaceCrop, restored: torch.Tensor) -> torch.Tensor:
+    tint = tint_of(crop.pixels)
+    return restored if tint is None else tint.of(restored)
