@@ -78,6 +78,12 @@ def enlarged_crop(crop: FaceCrop, factor: int) -> FaceCrop:
     return replace(crop, face=enlarged_face(crop.face, factor), image_to_crop=image_to_crop)
 
 
+def crop_of_size(crop: FaceCrop, pixels: torch.Tensor) -> FaceCrop:
+    """Give a crop other pixels, (3, S, S): the same view at any size."""
+    image_to_crop = chained(crop.image_to_crop, enlargement(pixels.shape[-1] / crop.size))
+    return replace(crop, pixels=pixels, image_to_crop=image_to_crop)
+
+
 def enlarged_face(face: Face, factor: float) -> Face:
     """Restate a face for the picture `factor` times larger."""
     landmarks = apply_affine(enlargement(factor), face.landmarks)

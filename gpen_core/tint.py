@@ -14,8 +14,8 @@ _SAMPLES = 32
 
 _DEGREE = 3
 _QUANTILE, _ONE_TINT = 0.98, 6 / 255
-"""How far pixels may be off the curve of their tint. Of 425 portraits, toned ones are by 7.4 levels at most, those in
-colour by 7.7 at least; at JPEG 60 toned ones are by 3 to 6, with coloured noise of 9 levels black and white ones by 3."""
+"""How far pixels may be off the curve of their tint. Of 425 portraits, toned ones are by 7.4 levels at most, coloured
+ones by 7.7 at least; toned ones at JPEG 60 are by 3 to 6, black and white with coloured noise of 9 levels by 3."""
 
 
 @dataclass(frozen=True, eq=False)

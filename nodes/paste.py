@@ -1,9 +1,11 @@
 """Paste Faces: blend restored faces back into their photo."""
 
+from dataclasses import replace
+
 import torch
 from comfy_api.latest import io
 
-from ..gpen_core.align import enlarged_crop
+from ..gpen_core.align import crop_of_size, enlarged_crop
 from ..gpen_core.errors import ShapeError
 from ..gpen_core.geometry import enlarge
 from ..gpen_core.masks import FaceMask, MaskArea, face_mask
@@ -57,6 +59,15 @@ class PasteFaces(NetworkNode):
                         "the image itself."
                     ),
                 ),
+                io.Image.Input(
+                    "crops",
+                    optional=True,
+                    tooltip=(
+                        "Other pictures of the faces, in place of their own: the output crops of Restore Faces or "
+                        "Select Faces after any other node (a sampler, another restorer, retouching), one for each "
+                        "face, square, of any size."
+                    ),
+                ),
             ],
             outputs=[
                 io.Image.Output("restored", display_name="image", tooltip="The photo with its faces restored."),
@@ -82,9 +93,12 @@ class PasteFaces(NetworkNode):
         keep_detail: float,
         soften_below_px: int,
         background: torch.Tensor | None = None,
+        crops: torch.Tensor | None = None,
     ) -> io.NodeOutput:
         """Make the masks and blend."""
         frames = convert.from_image(image)
+        if crops is not None:
+            faces = _redrawn(faces, convert.from_image(crops).pixels)
         onto = frames if background is None else convert.from_image(background)
         scale = _scale(frames, onto, faces)
         settings = PasteSettings(strength, keep_detail, soften_below_px)
@@ -92,20 +106,32 @@ class PasteFaces(NetworkNode):
         pasted, masks, texts = [], [], []
         with sockets.parser_on_device(parser) as face_parser:
             for index, pixels in host.in_turn(enumerate(frames.pixels), "Pasting faces"):
-                crops = [enlarged_crop(crop, scale) for crop in sockets.faces_of(faces.crops, index)]
+                here = [enlarged_crop(crop, scale) for crop in sockets.faces_of(faces.crops, index)]
                 view = enlarge(pixels[None], times_larger(pixels, onto.pixels[index]))[0]
-                soft = [_mask(crop, view, faces, face_parser, mesh, sockets.AREAS[area]) for crop in crops]
+                soft = [_mask(crop, view, faces, face_parser, mesh, sockets.AREAS[area]) for crop in here]
                 result, shown = paste_faces(
-                    pixels, crops, [mask.pixels for mask in soft], settings, background=onto.pixels[index]
+                    pixels, here, [mask.pixels for mask in soft], settings, background=onto.pixels[index]
                 )
                 pasted.append(result)
                 masks.append(shown)
-                texts.append(describe_pasted(faces.found[index], crops, index + 1))
+                texts.append(describe_pasted(faces.found[index], here, index + 1))
         return io.NodeOutput(
             host.to_output(convert.to_image(pasted, onto.alpha)),
             host.to_output(convert.to_mask(masks)),
             "\n".join(texts),
         )
+
+
+def _redrawn(faces: sockets.FaceSet, pictures: torch.Tensor) -> sockets.FaceSet:
+    """Put other pictures (N, 3, S, S) in place of the faces' own, in their order."""
+    count, _, height, width = pictures.shape
+    if count != len(faces.crops) or height != width:
+        raise ShapeError(
+            f"expected one square picture for each of the {len(faces.crops)} faces in crops, as the output crops gives "
+            f"them, got {count} of {width}x{height}"
+        )
+    crops = [crop_of_size(crop, picture) for crop, picture in zip(faces.crops, pictures, strict=True)]
+    return replace(faces, crops=tuple(crops))
 
 
 def _scale(frames: convert.Frames, onto: convert.Frames, faces: sockets.FaceSet) -> int:

@@ -103,3 +103,35 @@ def test_the_report_names_the_network_and_how_to_get_a_better_one(comfy):
 
     assert "restorer: GPEN Portrait small 256" in report
     assert "models fetch GPEN-BFR-512" in report
+
+
+def redrawn(kind: str, size: int) -> dict:
+    """Paste the restored faces after another node has inverted and resized them; probe image (7) and change (9)."""
+    prompt = steps(kind)
+    prompt["10"] = node("ImageInvert", image=["3", 1])
+    prompt["11"] = node(
+        "ImageScale", image=["10", 0], upscale_method="bilinear", width=size, height=size, crop="disabled"
+    )
+    prompt["4"]["inputs"]["crops"] = ["11", 0]
+    prompt["9"] = node("TestDifference", before=["1", 0], after=["4", 0], mask=["4", 1])
+    return prompt
+
+
+@pytest.mark.parametrize("size", [256, 400])
+def test_faces_drawn_by_other_nodes_go_back_into_their_place(comfy, size):
+    change = comfy.run(redrawn("portrait", size)).told("9")
+
+    assert change["outside"] == 0
+    assert change["inside"] > 0.2
+    assert 0.02 < change["mask_share"] < 0.2
+
+
+def test_crops_that_are_not_the_faces_are_refused(comfy):
+    prompt = steps("portrait")
+    prompt["9"] = picture("batch of 0, 1 and 2 faces")
+    prompt["4"]["inputs"]["crops"] = ["9", 0]
+
+    run = comfy.run(prompt)
+
+    assert not run.ok
+    assert "one square picture for each of the 1 faces" in run.error
