@@ -31,6 +31,7 @@ from .photo_write import WRITABLE_SUFFIXES
 from .pipeline import PortraitSettings, restore_portrait
 from .progress import NoProgress, Progress
 from .types import PortraitResult
+from .upscale import PlainUpscaler
 
 __all__ = ["FolderReport", "FolderSpec", "Gate", "restore_folder"]
 
@@ -53,7 +54,7 @@ def restore_folder(
     settings: PortraitSettings | None = None,
     *,
     parser: FaceParser | None = None,
-    upscaler: Upscaler | None = None,
+    upscaler: Upscaler | PlainUpscaler | None = None,
     gate: Gate | None = None,
     progress: Progress = _NO_PROGRESS,
 ) -> FolderReport:
@@ -112,7 +113,7 @@ class _Models:
     detector: FaceDetector
     restorer: Restorer
     parser: FaceParser | None
-    upscaler: Upscaler | None
+    upscaler: Upscaler | PlainUpscaler | None
     mesh: FaceMesh
 
 

@@ -1,13 +1,15 @@
-"""Enlarge a whole photo by a network, tile by tile, without seams."""
+"""Enlarge a whole photo by a network, tile by tile, without seams, or by plain interpolation."""
 
 import logging
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 import torch
+from torch.nn import functional
 
 from .align import require_image
 from .errors import ModelMemoryError, SettingsError
@@ -26,7 +28,7 @@ _SMALLEST_TILE_PX = 2 * _MARGIN_PX + 4 * _GRID_PX
 
 
 class PictureUpscaler(Protocol):
-    """What enlarges a tile; `models.descriptor.Upscaler` is one."""
+    """What enlarges a tile; `models.descriptor.Upscaler` is one, `PlainUpscaler` another."""
 
     @property
     def scale(self) -> int:
@@ -34,6 +36,36 @@ class PictureUpscaler(Protocol):
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Turn (1, 3, H, W) sRGB in [0, 1] into (1, 3, H * scale, W * scale) on the same device."""
+
+
+@dataclass(frozen=True, eq=False)
+class PlainUpscaler:
+    """Enlarges by bicubic interpolation: needs no weights and invents nothing; only the faces gain detail.
+
+    Attributes:
+        scale: how many times larger the result is.
+    """
+
+    scale: int
+
+    @property
+    def source(self) -> Path:
+        """What it is called, where networks have their file."""
+        return Path(f"plain_x{self.scale}")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        return torch.float32
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Turn (1, 3, H, W) sRGB in [0, 1] into (1, 3, H * scale, W * scale) float32 on the same device."""
+        larger = functional.interpolate(pixels.float(), scale_factor=self.scale, mode="bicubic", align_corners=False)
+        return larger.clamp(0, 1)
+
+
+PLAIN_UPSCALERS = {f"plain_x{scale}": PlainUpscaler(scale) for scale in (2, 4)}
+"""By the names under which the command line knows them."""
 
 
 @dataclass(frozen=True)

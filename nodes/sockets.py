@@ -24,7 +24,7 @@ from ..gpen_core.models.retinaface.load import EMBEDDED as DETECTOR_FILE
 from ..gpen_core.pipeline import NoFaceChoice
 from ..gpen_core.select import FaceOrder
 from ..gpen_core.types import Face, FaceCrop
-from ..gpen_core.upscale import UpscaleSettings
+from ..gpen_core.upscale import PlainUpscaler, UpscaleSettings
 from . import convert, host
 
 CATEGORY = "GPEN Portrait"
@@ -39,6 +39,7 @@ EMBEDDED_RESTORER = "GPEN small 256 (embedded)"
 EMBEDDED_DETECTOR = "RetinaFace MobileNet (embedded)"
 FACE_MESH = "face mesh (embedded)"
 SAME_SIZE = "none (keep the size)"
+PLAIN_UPSCALERS = {"plain x2 (no network)": PlainUpscaler(2), "plain x4 (no network)": PlainUpscaler(4)}
 
 NO_FACE: dict[str, NoFaceChoice] = {
     "pass the photo on": "keep",
@@ -152,14 +153,15 @@ def parser_menu() -> io.Combo.Input:
 
 
 def upscaler_menu() -> io.Combo.Input:
-    """Make the menu of what enlarges the background: nothing first, then the files of models/upscale_models."""
+    """Make the menu of what enlarges the background: nothing, interpolation, the files of models/upscale_models."""
     return io.Combo.Input(
         "upscaler",
-        options=[SAME_SIZE, *host.weight_files("upscaler")],
+        options=[SAME_SIZE, *PLAIN_UPSCALERS, *host.weight_files("upscaler")],
         default=SAME_SIZE,
         tooltip=(
-            "Enlarges the picture, as many times as the network does, around the restored faces: an ESRGAN file such "
-            "as RealESRGAN_x2plus.pth in models/upscale_models. The faces themselves come from the restorer."
+            "Enlarges the picture around the restored faces: plainly, which invents nothing, or, as many times as the "
+            "network does, by an ESRGAN file such as RealESRGAN_x2plus.pth in models/upscale_models. The faces "
+            "themselves come from the restorer."
         ),
         optional=True,
         **ADVANCED,
@@ -296,8 +298,8 @@ def parser_path(name: str) -> Path | None:
 
 
 def upscaler_path(name: str) -> Path | None:
-    """Find the file behind a name of the upscaler menu; None for none."""
-    return None if name == SAME_SIZE else host.weight_file("upscaler", name)
+    """Find the file behind a name of the upscaler menu; None where none is needed."""
+    return None if name == SAME_SIZE or name in PLAIN_UPSCALERS else host.weight_file("upscaler", name)
 
 
 def fingerprint(**names: str | None) -> str:
@@ -317,11 +319,11 @@ def fingerprint(**names: str | None) -> str:
 
 
 @contextmanager
-def upscaler_on_device(name: str) -> Iterator[Upscaler | None]:
+def upscaler_on_device(name: str) -> Iterator[Upscaler | PlainUpscaler | None]:
     """Give the upscaler of a menu entry, ready to run inside the block; None for none."""
     path = upscaler_path(name)
     if path is None:
-        yield None
+        yield PLAIN_UPSCALERS.get(name)
         return
     upscaler = host.hosted("upscaler", load_upscaler, path)
     with host.on_device(upscaler, activation_bytes=tile_bytes(upscaler.model)):

@@ -72,8 +72,8 @@ _PATTERN_HELP = "name of a result without its ending, of {name}, {ext} and {mode
 _FORMAT_HELP = "of the results; same: the photo's own where it can be written, else png (default %(default)s)"
 _AREA_HELP = "what is blended in without face parsing: the head with its hair, or the face alone (default %(default)s)"
 _UPSCALER_HELP = (
-    "ESRGAN weights, e.g. RealESRGAN_x2plus: the result is as many times larger, the faces restored on a background "
-    "that this network enlarges; default: the size stays"
+    "the result is 2 or 4 times larger, the faces restored on a background that is enlarged: plain_x2 and plain_x4 do "
+    "it by interpolation, ESRGAN weights, e.g. RealESRGAN_x2plus, by a network; default: the size stays"
 )
 _NO_FACE_HELP = 'a photo without a face: "keep" it unchanged, take the "whole" picture for a face, or "stop"'
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..models.descriptor import Restorer, Upscaler
     from ..models.faceparsing import FaceParser
     from ..models.retinaface import FaceDetector
+    from ..upscale import PlainUpscaler
 
 
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -127,11 +128,15 @@ def chosen_parser(arguments: argparse.Namespace) -> "FaceParser | None":
     return shared_manager().get("parser", load_face_parser, path, device=device).to(device)
 
 
-def chosen_upscaler(arguments: argparse.Namespace) -> "Upscaler | None":
+def chosen_upscaler(arguments: argparse.Namespace) -> "Upscaler | PlainUpscaler | None":
     """Load what --upscaler names; None without it."""
     if arguments.upscaler is None:
         return None
     from ..models.manager import shared_manager
+    from ..upscale import PLAIN_UPSCALERS
+
+    if arguments.upscaler in PLAIN_UPSCALERS:
+        return PLAIN_UPSCALERS[arguments.upscaler]
 
     device = pick_device(arguments.device)
     return shared_manager().upscaler(arguments.upscaler, device=device).to(device)

@@ -57,6 +57,13 @@ def test_one_node_enlarges_and_restores(comfy, upscaler):
     assert run.told("5")["value"] == 1
 
 
+def test_pictures_are_enlarged_without_a_network(comfy):
+    run = comfy.run(enlarged("portrait", "plain x2 (no network)"))
+
+    assert run.told("3")["shape"] == [1, 1024, 1024, 3]
+    assert run.told("5")["value"] == 1
+
+
 def test_transparency_is_enlarged_along(comfy, upscaler):
     assert comfy.run(enlarged("rgba", upscaler)).told("3")["shape"] == [1, 1024, 1024, 4]
 

@@ -164,6 +164,19 @@ def test_least_score_and_kept_detail_are_heard(tmp_path: Path, capsys: pytest.Ca
     assert "No face found" in capsys.readouterr().out
 
 
+def test_photos_are_enlarged_without_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from gpen_core.photo import read_photo
+
+    sample, output = ROOT / "gpen_core" / "samples" / "astronaut_poor.jpg", tmp_path / "large"
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jpg").write_bytes(sample.read_bytes())
+    words = ["restore", "-i", str(tmp_path / "in"), "-o", str(output), "--upscaler", "plain_x2", "--device", "cpu"]
+    assert main(words) == 0
+    assert "1 restored" in capsys.readouterr().out
+    before, after = read_photo(sample).pixels, read_photo(output / "a.jpg").pixels
+    assert after.shape == (3, 2 * before.shape[1], 2 * before.shape[2])
+
+
 def _with_package_path() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 

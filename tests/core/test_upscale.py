@@ -10,7 +10,7 @@ import torch
 from gpen_core.errors import CancelledError, ModelMemoryError, SettingsError, ShapeError
 from gpen_core.geometry import enlarge
 from gpen_core.progress import NoProgress
-from gpen_core.upscale import UpscaleSettings, upscale_photo
+from gpen_core.upscale import PLAIN_UPSCALERS, UpscaleSettings, upscale_photo
 
 CUDA_WORDS = "CUDA out of memory. Tried to allocate 2.00 GiB."
 
@@ -168,3 +168,12 @@ def test_wrong_shapes_and_tiles_are_refused():
 
 def test_plain_enlarging_meets_at_the_outer_edges():
     assert enlarge(torch.tensor([[[[0.0, 1.0]]]]), 2)[0, 0].tolist() == [[0.0, 0.25, 0.75, 1.0]] * 2
+
+
+@pytest.mark.parametrize("name", ["plain_x2", "plain_x4"])
+def test_plain_upscalers_interpolate_without_seams(name: str) -> None:
+    upscaler = PLAIN_UPSCALERS[name]
+    photo = torch.rand(3, 150, 190, generator=torch.Generator().manual_seed(4))
+    whole = torch.nn.functional.interpolate(photo[None], scale_factor=upscaler.scale, mode="bicubic").clamp(0, 1)
+    tiled = upscale_photo(photo, upscaler, UpscaleSettings(tile_px=96))
+    torch.testing.assert_close(tiled, whole[0], atol=2e-6, rtol=0)
