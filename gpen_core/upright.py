@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from .align import cut
-from .geometry import apply_affine, invert, similarity_from_points, template_points
+from .geometry import apply_affine, chained, invert, similarity_from_points, template_points
 from .models.retinaface import FaceDetector
 from .types import Face, Matrix, Points
 
@@ -23,6 +23,9 @@ _TILTED = 20.0
 """Below this many degrees the points of the first look are as good."""
 
 _VIEW_PX, _FACE_PX = 192, 96
+_SURROUNDINGS_PX = 272
+"""Side of the upright square that holds a view turned by any angle."""
+
 _CENTRED = 0.15 * _VIEW_PX
 _LEAST_SCORE = 0.3
 
@@ -52,38 +55,53 @@ def seen_upright(image: torch.Tensor, face: Face, detector: FaceDetector) -> Fac
     """
     if face.score >= _SURE_SCORE and abs(_roll(face.landmarks)) <= _LEVEL:
         return face
-    guesses = {_roll(face.landmarks), *(view.tilt for view in _look(image, face, (0, 90, 180, 270), detector))}
+    seen = _Surroundings.of(image, face)
+    guesses = {_roll(face.landmarks), *(view.tilt for view in _look(seen, (0, 90, 180, 270), detector))}
     if all(abs(tilt) <= _TILTED for tilt in guesses):
         return face
     # A guess is right if the face seen so stands: wrong ones lean by 25 degrees and more, whatever their score.
-    standing = [view for view in _look(image, face, sorted(guesses), detector) if abs(view.roll) <= _LEVEL]
+    standing = [view for view in _look(seen, sorted(guesses), detector) if abs(view.roll) <= _LEVEL]
     best = max(standing, key=lambda view: view.score, default=None)
     return face if best is None or abs(best.tilt) <= _TILTED else replace(face, landmarks=best.landmarks)
 
 
-def _look(image: torch.Tensor, face: Face, angles: Sequence[float], detector: FaceDetector) -> list[_View]:
+@dataclass(frozen=True, eq=False)
+class _Surroundings:
+    """A face in the middle of a square, `_FACE_PX` wide."""
+
+    pixels: torch.Tensor
+    to_image: Matrix
+
+    @staticmethod
+    def of(image: torch.Tensor, face: Face) -> "_Surroundings":
+        scale = _FACE_PX / max(face.box.width, face.box.height, 1.0)
+        from_image = _about(np.array(face.box.center), scale, 0, _SURROUNDINGS_PX)
+        return _Surroundings(cut(image, from_image, _SURROUNDINGS_PX), invert(from_image))
+
+
+def _look(seen: _Surroundings, angles: Sequence[float], detector: FaceDetector) -> list[_View]:
     """Look at a face in squares turned by `angles`; views in which it does not show are left out."""
-    to_views = [_to_view(face, angle) for angle in angles]
-    candidates = detector(torch.stack([cut(image, to_view, _VIEW_PX) for to_view in to_views]))
+    middle = np.full(2, (_SURROUNDINGS_PX - 1) / 2)
+    turns = [_about(middle, 1, angle, _VIEW_PX) for angle in angles]
+    candidates = detector(torch.stack([cut(seen.pixels, turn, _VIEW_PX) for turn in turns]))
     views = []
-    for number, (angle, to_view) in enumerate(zip(angles, to_views, strict=True)):
+    for number, (angle, turn) in enumerate(zip(angles, turns, strict=True)):
+        to_image = chained(invert(turn), seen.to_image)
         boxes, scores = candidates.boxes[number], candidates.scores[number]
         off_centre = ((boxes[:, :2] + boxes[:, 2:]) / 2 - (_VIEW_PX - 1) / 2).abs().amax(dim=1)
         fits = (off_centre < _CENTRED) & (boxes[:, 2] - boxes[:, 0] > _FACE_PX / 2)
         best = int(torch.where(fits, scores, torch.zeros_like(scores)).argmax())
         if fits[best] and scores[best] >= _LEAST_SCORE:
             points = candidates.landmarks[number, best].double().cpu().numpy()
-            views.append(_View(angle, _roll(points), float(scores[best]), apply_affine(invert(to_view), points)))
+            views.append(_View(angle, _roll(points), float(scores[best]), apply_affine(to_image, points)))
     return views
 
 
-def _to_view(face: Face, angle: float) -> Matrix:
-    """Give the matrix from image to view: the face in the middle, half as wide, turned back by `angle` degrees."""
-    scale = _FACE_PX / max(face.box.width, face.box.height, 1.0)
+def _about(center: Points, scale: float, angle: float, size: int) -> Matrix:
+    """Give the matrix into a square of `size`: `center` in its middle, turned back by `angle` degrees."""
     cosine, sine = scale * math.cos(math.radians(angle)), scale * math.sin(math.radians(angle))
     linear = np.array([(cosine, sine), (-sine, cosine)])
-    middle = (_VIEW_PX - 1) / 2
-    return np.column_stack([linear, np.array((middle, middle)) - linear @ np.array(face.box.center)])
+    return np.column_stack([linear, np.full(2, (size - 1) / 2) - linear @ center])
 
 
 def _roll(landmarks: Points) -> float:
