@@ -96,7 +96,14 @@ def enlarged_box(box: Box, factor: float) -> Box:
     return Box(float(x0), float(y0), float(x1), float(y1))
 
 
-def cut(image: torch.Tensor, image_to_crop: Matrix, size: int, *, antialias: bool = True) -> torch.Tensor:
+def cut(
+    image: torch.Tensor,
+    image_to_crop: Matrix,
+    size: int,
+    *,
+    antialias: bool = True,
+    border: int = cv2.BORDER_REFLECT_101,
+) -> torch.Tensor:
     """Sample a square crop out of a photo, touching only the pixels it needs.
 
     Args:
@@ -104,6 +111,7 @@ def cut(image: torch.Tensor, image_to_crop: Matrix, size: int, *, antialias: boo
         image_to_crop: (2, 3).
         size: side of the crop in pixels.
         antialias: see `geometry.warp`.
+        border: OpenCV's mode for what lies past the photo's border; mirrored by default.
 
     Returns:
         (3, size, size) float32 on the CPU. A crop that does not meet the photo at all is black.
@@ -112,7 +120,6 @@ def cut(image: torch.Tensor, image_to_crop: Matrix, size: int, *, antialias: boo
     if x0 >= x1 or y0 >= y1:
         return torch.zeros(3, size, size)
     region_to_crop = shifted(image_to_crop, from_origin=(x0, y0))
-    border = cv2.BORDER_REFLECT_101
     crop = warp_image(image[:, y0:y1, x0:x1], region_to_crop, (size, size), antialias=antialias, border=border)
     return crop.clamp_(0, 1)
 

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..align import cut
 from ..errors import MissingPackageError, ShapeError, UnsupportedWeightsError, WeightsNotFoundError
-from ..geometry import Pixels, apply_affine, bounds_of, invert, scale_of, shifted, warp
+from ..geometry import apply_affine, invert, scale_of
 from ..types import Face, Matrix, Points
 from .places import EMBEDDED_FOLDER
 
@@ -103,7 +104,8 @@ class FaceMesh:
             raise ShapeError(f"expected (3, H, W), got {tuple(image.shape)}")
         image_to_crop = mesh_crop(face)
         crop_to_image = invert(image_to_crop)
-        self._network.setInput(np.ascontiguousarray(_cut(image, image_to_crop).transpose(2, 0, 1)[None]))
+        crop = cut(image, image_to_crop, _INPUT_SIZE, border=cv2.BORDER_REPLICATE)
+        self._network.setInput(crop[None].numpy())
         # By name, one by one: OpenCV 5.0 knows only the first of the network's two outputs as such.
         presence = float(self._network.forward(_PRESENCE_LAYER).ravel()[0])
         points = self._network.forward(_POINTS_LAYER).reshape(_POINT_COUNT, 3).astype(np.float64)
@@ -140,15 +142,6 @@ def mesh_crop(face: Face) -> Matrix:
     linear = np.array(((cosine, sine), (-sine, cosine)))
     middle = (_INPUT_SIZE - 1) / 2
     return np.column_stack((linear, np.array((middle, middle)) - linear @ np.array(face.box.center)))
-
-
-def _cut(image: torch.Tensor, image_to_crop: Matrix) -> Pixels:
-    x0, y0, x1, y1 = bounds_of(invert(image_to_crop), _INPUT_SIZE, (image.shape[1], image.shape[2]))
-    if x0 >= x1 or y0 >= y1:
-        return np.zeros((_INPUT_SIZE, _INPUT_SIZE, 3), np.float32)
-    part = image[:, y0:y1, x0:x1].detach().to("cpu", torch.float32).permute(1, 2, 0).numpy()
-    part_to_crop = shifted(image_to_crop, from_origin=(x0, y0))
-    return warp(np.ascontiguousarray(part), part_to_crop, (_INPUT_SIZE, _INPUT_SIZE), border=cv2.BORDER_REPLICATE)
 
 
 def _read_network(source: Path) -> Any:  # noqa: ANN401 (cv2.dnn.Net is not typed in every OpenCV)
