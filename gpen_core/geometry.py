@@ -237,7 +237,7 @@ def warp_image(
     border: int = cv2.BORDER_CONSTANT,
 ) -> torch.Tensor:
     """Resample an image (C, H, W) by `warp`, plane by plane: (C, height, width) float32 on the CPU."""
-    warped = torch.empty(len(image), *size)
+    warped = torch.empty(len(image), *size, dtype=torch.float32, device="cpu")
     for plane, target in zip(image.detach().to("cpu", torch.float32), warped, strict=True):
         warp(plane.numpy(), a_to_b, size, antialias=antialias, border=border, out=target.numpy())
     return warped
