@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -71,9 +71,10 @@ def read_photo(path: str | Path, *, max_pixels: int = MAX_PIXELS, cmyk_profile: 
     """Read a picture file into upright sRGB pixels.
 
     Reads JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF (Pillow 11.3 or newer) and HEIC (with the package pillow-heif), by
-    content, not by name. 16-bit PNG and TIFF keep their precision. Colours go through the embedded ICC profile;
-    without one they are taken as sRGB. CMYK without a profile goes through `cmyk_profile`, else by the plain formula
-    R = (1 − C)(1 − K) and likewise for G and B; `Photo.notes` says which.
+    content, not by name. 16-bit PNG and TIFF keep their precision, unless their profile is made of
+    tables. Colours go through the embedded ICC profile; without one they are taken as sRGB. CMYK without a profile goes
+    through `cmyk_profile`, else by the plain formula R = (1 − C)(1 − K) and likewise for G and B; `Photo.notes` says
+    which.
 
     Args:
         path: the file.
@@ -182,7 +183,12 @@ def _say_unread(error: OSError) -> None:
 def _from_16bit(source: Path, stored: StoredPicture, samples: NDArray[np.uint16]) -> Photo:
     height, width, channels = samples.shape
     colours = 1 if channels == 1 else 3
-    profile, notes = _formula_profile(stored.icc, colours)
+    try:
+        profile, notes = _formula_profile(stored.icc, colours)
+    except icc.TableProfileError:
+        note = "read at 8 bits, through its colour profile: that is made of tables, which are not used at 16 bits"
+        stored = replace(stored, samples=None, notes=(*stored.notes, note))
+        return _from_8bit(source, stored, _at_8_bits(samples), None)
     pixels = np.empty((3, height, width), dtype=np.float32)
     for rows in _strips(height, width):
         for channel in range(3):
@@ -220,7 +226,11 @@ def _photo(
 
 
 def _formula_profile(profile: bytes | None, colours: int) -> tuple[icc.FormulaProfile | None, tuple[str, ...]]:
-    """Give the conversion of 16-bit samples; None if they are, or are taken as, sRGB."""
+    """Give the conversion of 16-bit samples; None if they are, or are taken as, sRGB.
+
+    Raises:
+        TableProfileError: if the profile is good, but for 8 bits only.
+    """
     if profile is None:
         return None, ()
     try:
@@ -228,11 +238,21 @@ def _formula_profile(profile: bytes | None, colours: int) -> tuple[icc.FormulaPr
         if space == "RGB" and icc.transform_to_srgb(profile, "RGB") is None:
             return None, ()
         formula = icc.formula_profile(profile)
+    except icc.TableProfileError:
+        raise
     except icc.ProfileError as error:
         return None, (f"its colour profile cannot be used at 16 bits ({error}); its colours are taken as sRGB",)
     if space == "GRAY" and colours == 3:
         return None, ("its colour profile is for grey pixels; its colours are taken as sRGB",)
     return formula, ()
+
+
+def _at_8_bits(samples: NDArray[np.uint16]) -> Image.Image:
+    """Give (H, W, 1|3|4) samples as Pillow's "L", "RGB" or "RGBA", rounded."""
+    result = np.empty(samples.shape, dtype=np.uint8)
+    for rows in _strips(*samples.shape[:2]):
+        result[rows] = (samples[rows].astype(np.uint32) + 128) // 257
+    return Image.fromarray(result[:, :, 0] if samples.shape[2] == 1 else result)
 
 
 def _from_8bit(source: Path, stored: StoredPicture, image: Image.Image, cmyk_profile: str | Path | None) -> Photo:

@@ -13,11 +13,12 @@ import torch
 from PIL import Image, ImageFile, features
 
 from gpen_core.errors import PhotoError
+from gpen_core.icc import ProfileError, formula_profile
 from gpen_core.photo import Photo, list_photos, read_photo, write_version
 from gpen_core.photo_open import turn_upright
 
 from .awkward_files import AWKWARD_FILES, AwkwardFile, alpha_of, sixteen_bit_samples, smooth_picture
-from .profiles_made_here import cmyk_profile
+from .profiles_made_here import cmyk_profile, damaged_rgb_profile
 
 READABLE = [file for file in AWKWARD_FILES if file.verdict == "reads"]
 REFUSED = [file for file in AWKWARD_FILES if file.verdict == "refused"]
@@ -231,6 +232,8 @@ def notes_of(name: str, folder: Path) -> str:
         ("cmyk.jpg", r"R = \(1 − C\)\(1 − K\)"),
         ("damaged_profile.jpg", "colour profile cannot be used"),
         ("wrong_profile.jpg", "for CMYK pixels"),
+        ("scanner_16.png", "^read at 8 bits, through its colour profile: that is made of tables"),
+        ("damaged_profile_16.png", r"cannot be used at 16 bits \(a damaged profile\)"),
         ("two_pages.tif", "only the first of 2 pictures"),
         ("animated.webp", "only the first of 2 pictures"),
         ("damaged_exif.jpg", "EXIF block is damaged or empty"),
@@ -243,6 +246,12 @@ def notes_of(name: str, folder: Path) -> str:
 )
 def test_what_a_user_should_know_is_noted(name, words, tmp_path):
     assert re.search(words, notes_of(name, tmp_path))
+
+
+@pytest.mark.parametrize(("gamma", "factor"), [(2, 0), (-2, 1), (30_000, 30_000)])
+def test_curves_that_cannot_be_computed_are_a_damaged_profile(gamma, factor):
+    with pytest.raises(ProfileError, match="damaged profile"):
+        formula_profile(damaged_rgb_profile(gamma, factor))
 
 
 def test_cmyk_without_a_profile_may_be_given_one(tmp_path):
