@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 from . import icc
 from .errors import PhotoError
 from .geometry import enlarge
-from .photo_open import HIGHEST_DPI, StoredPicture, open_picture, strict_pillow
+from .photo_open import HIGHEST_DPI, StoredPicture, enough_memory, open_picture, strict_pillow
 from .photo_write import DEEP_SUFFIXES, write_photo
 
 logger = logging.getLogger(__name__)
@@ -84,15 +84,18 @@ def read_photo(path: str | Path, *, max_pixels: int = MAX_PIXELS, cmyk_profile: 
     Raises:
         PhotoError: naming the file and the cause, if it does not exist, is empty, no picture, damaged, cut short, too
             large, or of a kind that has no plain meaning as a photo.
+        ModelMemoryError: naming the file and its size, if it does not fit into memory.
     """
     source = Path(path)
     with strict_pillow():
         stored = open_picture(source, max_pixels)
         if stored.samples is not None:
-            return _from_16bit(source, stored, stored.samples)
+            with enough_memory(source, (stored.samples.shape[1], stored.samples.shape[0])):
+                return _from_16bit(source, stored, stored.samples)
         if stored.image is None:
             raise PhotoError(f'"{source}" holds no picture.')
-        return _from_8bit(source, stored, stored.image, cmyk_profile)
+        with enough_memory(source, stored.image.size):
+            return _from_8bit(source, stored, stored.image, cmyk_profile)
 
 
 def write_version(

@@ -1,5 +1,6 @@
 """Open a picture file safely: identify it by content, refuse in words what is unsafe or broken, give its samples."""
 
+import re
 import struct
 import threading
 import warnings
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from .errors import PhotoError
+from .errors import ModelMemoryError, PhotoError
 from .exif import exif_block
 from .icc import adobe_rgb_profile
 
@@ -27,9 +28,12 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 
 _BROKEN = (
     *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError),
-    *(RuntimeError, MemoryError, struct.error, zlib.error, cv2.error),
+    *(RuntimeError, struct.error, zlib.error, cv2.error),
 )
 """What the decoders raise on damaged files: each kind was met, or stands in their code."""
+
+_OUT_OF_MEMORY = re.compile("(out of|insufficient|not enough) memory", re.IGNORECASE)
+"""How Pillow's decoders, OpenCV and AVIF say it."""
 
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _AVIF_BRANDS = (b"avif", b"avis")
@@ -98,12 +102,13 @@ def open_picture(path: Path, max_pixels: int) -> StoredPicture:
     Raises:
         PhotoError: if there is no such file, it is empty, no picture, damaged, cut short, or has more than
             `max_pixels` pixels (checked before anything is decoded).
+        ModelMemoryError: if it does not fit into memory.
     """
     head = _read_head(path)
     with strict_pillow(), warnings.catch_warnings(), _translate_errors(path, head):
         warnings.simplefilter("ignore")  # what matters raises, or is in the notes
-        image = _open_heif(path) if _is_heif(head) else _open_pillow(path)
-        with image:
+        image = _open_heif(path, max_pixels) if _is_heif(head) else _open_pillow(path)
+        with image, enough_memory(path, image.size):
             _check_size(path, image.size, max_pixels)
             record = _record(image, head)
             if _bits_per_sample(image, head) == 16:
@@ -154,8 +159,28 @@ def _translate_errors(path: Path, head: bytes) -> Iterator[None]:
         yield
     except UnidentifiedImageError as error:
         raise PhotoError(f'"{path}" {_why_unknown(head)}.') from error
-    except _BROKEN as error:
+    except ModelMemoryError:
+        raise
+    except (*_BROKEN, MemoryError) as error:  # where no size is known yet, only a damaged head asks for much memory
         raise PhotoError(f'"{path}" is damaged or cut short: {str(error).strip()}. Ask for the file again.') from error
+
+
+@contextmanager
+def enough_memory(path: Path, size: tuple[int, int]) -> Iterator[None]:
+    """Turn the end of memory, in whatever words it comes, into an error that names the file and its (width, height).
+
+    Raises:
+        ModelMemoryError: if memory runs out inside.
+    """
+    try:
+        yield
+    except (MemoryError, OSError, RuntimeError, cv2.error) as error:
+        if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(str(error)):
+            raise
+        raise ModelMemoryError(
+            f'"{path}" has {size[0]} × {size[1]} pixels, for which there is not enough memory: close other programs, '
+            "or make the picture smaller first."
+        ) from error
 
 
 def _why_unknown(head: bytes) -> str:
@@ -179,14 +204,17 @@ def _open_pillow(path: Path) -> Image.Image:
     return Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN])
 
 
-def _open_heif(path: Path) -> Image.Image:
+def _open_heif(path: Path, max_pixels: int) -> Image.Image:
     try:
         from pillow_heif import open_heif
     except ImportError as error:
         raise PhotoError(
             f'"{path}" is a HEIC photo: reading it needs the package pillow-heif (pip install pillow-heif).'
         ) from error
-    image: Image.Image = open_heif(path).to_pillow()
+    file = open_heif(path)
+    _check_size(path, file.size, max_pixels)
+    with enough_memory(path, file.size):
+        image: Image.Image = file.to_pillow()
     image.format = "HEIF"
     return image
 

@@ -7,12 +7,13 @@ import struct
 from importlib.util import find_spec
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFile, features
 
-from gpen_core.errors import PhotoError
+from gpen_core.errors import ModelMemoryError, PhotoError
 from gpen_core.icc import ProfileError, formula_profile
 from gpen_core.photo import Photo, list_photos, read_photo, write_version
 from gpen_core.photo_open import turn_upright
@@ -279,6 +280,35 @@ def test_size_limit_is_checked_before_decoding(tmp_path):
     with pytest.raises(PhotoError, match="100 × 100 pixels, more than the 0 million allowed"):
         read_photo(tmp_path / "large.png", max_pixels=9999)
     assert read_photo(tmp_path / "large.png", max_pixels=10_000).size == (100, 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "error"),
+    [
+        ("baseline.jpg", "PIL.ImageFile.ImageFile.load", MemoryError()),
+        ("baseline.jpg", "PIL.ImageFile.ImageFile.load", OSError("out of memory error when reading image file")),
+        ("baseline.jpg", "gpen_core.photo._strips", MemoryError("Unable to allocate 4.60 KiB for an array")),
+        ("扫描_16位.tiff", "cv2.imdecode", cv2.error("(-4:Insufficient memory) Failed to allocate 9216 bytes")),
+        ("扫描_16位.tiff", "gpen_core.photo._strips", MemoryError("Unable to allocate 4.60 KiB for an array")),
+    ],
+)
+def test_want_of_memory_is_not_damage(name, place, error, tmp_path, monkeypatch):
+    path = made(next(file for file in AWKWARD_FILES if file.name == name), tmp_path, smooth_picture())
+
+    def fail(*words, **settings):
+        raise error
+
+    monkeypatch.setattr(place, fail)
+    with pytest.raises(ModelMemoryError, match=rf"{name}\" has 48 × 32 pixels, for which there is not enough memory"):
+        read_photo(path)
+
+
+def test_heic_size_limit_is_checked_before_decoding(tmp_path, monkeypatch):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    path = made(next(file for file in AWKWARD_FILES if file.name == "phone.heic"), tmp_path, smooth_picture())
+    monkeypatch.setattr(pillow_heif.HeifFile, "to_pillow", lambda self: pytest.fail("decoded"))
+    with pytest.raises(PhotoError, match="48 × 32 pixels, more than the 0 million allowed"):
+        read_photo(path, max_pixels=100)
 
 
 def test_a_host_that_lets_pillow_read_cut_files_changes_nothing(tmp_path, monkeypatch):
