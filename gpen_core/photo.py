@@ -25,7 +25,7 @@ MAX_PIXELS = 300_000_000
 """Largest picture read unless asked otherwise: above a 200-megapixel phone, below what a crafted file asks for."""
 
 PHOTO_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif"}
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif", ".hif"}
 )
 """File name endings, in lower case, that a folder run takes for photos."""
 
@@ -107,7 +107,9 @@ def write_version(
     keep_gps: bool = False,
     protect: Collection[str | Path] = (),
 ) -> Path:
-    """Write a changed photo with all that came with the original: alpha, DPI, EXIF and, in PNG and TIFF, 16 bits.
+    """Write a changed photo with what came with the original: alpha, DPI, EXIF and, in PNG and TIFF, 16 bits.
+
+    XMP and IPTC details are not carried over; `Photo.notes` says so where there are some.
 
     Args:
         path: where to; the ending chooses the format. The photo's own file is never overwritten.
@@ -185,7 +187,7 @@ def _say_unread(error: OSError) -> None:
 
 def _from_16bit(source: Path, stored: StoredPicture, samples: NDArray[np.uint16]) -> Photo:
     height, width, channels = samples.shape
-    colours = 1 if channels == 1 else 3
+    colours = 1 if stored.grey else 3
     try:
         profile, notes = _formula_profile(stored.icc, colours)
     except icc.TableProfileError:

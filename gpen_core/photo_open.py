@@ -19,6 +19,8 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from .errors import ModelMemoryError, PhotoError
 from .exif import exif_block
 from .icc import adobe_rgb_profile
+from .photo_notes import notes_on
+from .strangers import is_camera_raw, no_photo, why_unknown
 
 if TYPE_CHECKING:
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
@@ -36,19 +38,6 @@ _OUT_OF_MEMORY = re.compile("(out of|insufficient|not enough) memory", re.IGNORE
 """How Pillow's decoders, OpenCV and AVIF say it."""
 
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-_AVIF_BRANDS = (b"avif", b"avis")
-
-_STRANGERS = (
-    (b"%PDF", "a PDF"),
-    (b"8BPS", "a Photoshop document"),
-    (b"<svg", "an SVG drawing"),
-    (b"<!doc", "a web page"),
-    (b"<html", "a web page"),
-    (b"PK\x03\x04", "a ZIP archive"),
-    (b"FUJIFILM", "a camera raw file"),
-    (b"IIU\x00", "a camera raw file"),
-)
-"""First bytes of files that people take for photos, for a better message."""
 
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I"})
 
@@ -110,7 +99,9 @@ def open_picture(path: Path, max_pixels: int) -> StoredPicture:
         image = _open_heif(path, max_pixels) if _is_heif(head) else _open_pillow(path)
         with image, enough_memory(path, image.size):
             _check_size(path, image.size, max_pixels)
-            record = _record(image, head)
+            if image.format == "TIFF" and is_camera_raw(_tiff_tags(image), head):
+                raise PhotoError(f'"{path}" {no_photo("a camera raw file")}.')
+            record = _record(path, image, head)
             if _bits_per_sample(image, head) == 16:
                 samples = _decode_16bit(path, image, head)
                 if samples is not None:
@@ -158,7 +149,7 @@ def _translate_errors(path: Path, head: bytes) -> Iterator[None]:
     try:
         yield
     except UnidentifiedImageError as error:
-        raise PhotoError(f'"{path}" {_why_unknown(head)}.') from error
+        raise PhotoError(f'"{path}" {why_unknown(head)}.') from error
     except ModelMemoryError:
         raise
     except (*_BROKEN, MemoryError) as error:  # where no size is known yet, only a damaged head asks for much memory
@@ -181,18 +172,6 @@ def enough_memory(path: Path, size: tuple[int, int]) -> Iterator[None]:
             f'"{path}" has {size[0]} × {size[1]} pixels, for which there is not enough memory: close other programs, '
             "or make the picture smaller first."
         ) from error
-
-
-def _why_unknown(head: bytes) -> str:
-    if head[4:8] == b"ftyp" and head[8:12] in _AVIF_BRANDS:
-        return "is an AVIF photo, which this Pillow cannot read: pip install -U pillow (11.3 or newer)"
-    for start, what in _STRANGERS:
-        if head.lower().startswith(start.lower()):
-            return f"is {what}, not a photo: save it as JPEG, PNG or TIFF first"
-    return (
-        "is not a picture this program can read, or its beginning is damaged "
-        "(read are JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, HEIC)"
-    )
 
 
 def _is_heif(head: bytes) -> bool:
@@ -228,11 +207,6 @@ def _check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
             f'"{path}" says it has {width} × {height} pixels, more than the {max_pixels / 1e6:.0f} million allowed: '
             "a decompression bomb, or a picture to be made smaller first."
         )
-
-
-def _first_frame_note(image: Image.Image) -> tuple[str, ...]:
-    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-    return (f"only the first of {frames} pictures in the file is read",) if frames > 1 else ()
 
 
 def _bits_per_sample(image: Image.Image, head: bytes) -> int:
@@ -271,8 +245,16 @@ def _decode_16bit(path: Path, image: Image.Image, head: bytes) -> NDArray[np.uin
         return None
     samples: NDArray[np.uint16] = decoded.view(np.uint16)
     if samples.ndim == 2:
-        return samples[:, :, None]
+        return _with_key(samples, image.info.get("transparency"))
     return samples[:, :, [2, 1, 0, 3][: samples.shape[2]]]
+
+
+def _with_key(grey: NDArray[np.uint16], key: object) -> NDArray[np.uint16]:
+    """Give (H, W) grey as (H, W, 1), or with alpha as (H, W, 4) if one value means "transparent"."""
+    if not isinstance(key, int):
+        return grey[:, :, None]
+    alpha = np.where(grey == key, np.uint16(0), np.uint16(65535))
+    return np.stack([grey, grey, grey, alpha], axis=-1)
 
 
 def _grey_by_pillow(image: Image.Image) -> NDArray[np.uint16]:
@@ -306,11 +288,11 @@ def _is_plain_tiff(image: Image.Image) -> bool:
     return whole_numbers and plain_alpha and (photometric, channels) in ((1, 1), (2, 3), (2, 4))
 
 
-def _record(image: Image.Image, head: bytes) -> StoredPicture:
+def _record(path: Path, image: Image.Image, head: bytes) -> StoredPicture:
     """Note what an opened file says about its picture."""
-    notes = _first_frame_note(image)
     if image.format == "PNG":
         image.load()  # its EXIF block may stand behind the pixels
+    notes = notes_on(image, path)
     exif, block = Image.Exif(), None
     try:
         exif = image.getexif()
@@ -374,9 +356,15 @@ def _dpi(image: Image.Image, exif: Image.Exif) -> tuple[float, float] | None:
     try:
         per_inch = 2.54 if exif.get(296, 2) == 3 else 1.0
         in_exif = float(exif.get(282, 0)) * per_inch, float(exif.get(283, 0)) * per_inch
-        x, y = (float(value) for value in image.info.get("dpi") or in_exif)
+        x, y = (float(value) for value in _dpi_of_format(image) or in_exif)
     except _BROKEN:
         return None
     if abs(in_exif[0] - x) < 0.02 and in_exif[1] > 1:  # a PNG's half pixel per metre is 0.0127 dpi
         x, y = in_exif
     return (x, y) if min(x, y) > 1 and max(x, y) <= HIGHEST_DPI else None
+
+
+def _dpi_of_format(image: Image.Image) -> tuple[float, float] | None:
+    """Give the resolution outside the EXIF; for a JPEG that has none in either, Pillow makes up 72 dpi."""
+    made_up = image.format in ("JPEG", "MPO") and image.info.get("jfif_unit") not in (1, 2)
+    return None if made_up else image.info.get("dpi")

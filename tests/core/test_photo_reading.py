@@ -18,7 +18,7 @@ from gpen_core.icc import ProfileError, formula_profile
 from gpen_core.photo import Photo, list_photos, read_photo, write_version
 from gpen_core.photo_open import turn_upright
 
-from .awkward_files import AWKWARD_FILES, AwkwardFile, alpha_of, sixteen_bit_samples, smooth_picture
+from .awkward_files import AWKWARD_FILES, AwkwardFile, alpha_of, insert_chunk, sixteen_bit_samples, smooth_picture
 from .profiles_made_here import cmyk_profile, damaged_rgb_profile
 
 READABLE = [file for file in AWKWARD_FILES if file.verdict == "reads"]
@@ -162,6 +162,7 @@ def test_a_photo_taller_than_one_strip_is_whole(tmp_path):
         (".tif", {"dpi": (240.5, 120)}, (240.5, 120)),
         (".png", {}, None),
         (".jpg", {"dpi": (1, 1)}, None),
+        (".jpg", {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\1\x01\x0f\0\2\0\0\0\4Cam\0\0\0\0\0"}, None),
     ],
 )
 def test_resolution(suffix, settings, wanted, tmp_path):
@@ -247,6 +248,46 @@ def notes_of(name: str, folder: Path) -> str:
 )
 def test_what_a_user_should_know_is_noted(name, words, tmp_path):
     assert re.search(words, notes_of(name, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "words"),
+    [
+        (b"cICP", bytes([9, 16, 0, 1]), r"^coded for HDR or a wide gamut \(cICP 9/16\), but"),
+        (b"cICP", bytes([1, 13, 0, 1]), "^$"),
+        (b"gAMA", struct.pack(">I", 100_000), r"^says that its gamma is 1 \(linear light\), but is taken as sRGB$"),
+        (b"gAMA", struct.pack(">I", 45_455), "^$"),
+        (b"tEXt", b"gamma\0unknown", "^$"),
+        (b"tEXt", b"photoshop\0unknown", "^$"),
+    ],
+)
+def test_a_png_s_coding_that_is_not_followed_is_noted(kind, data, words, tmp_path):
+    smooth_picture().save(tmp_path / "a.png")
+    insert_chunk(tmp_path / "a.png", kind, data)
+    assert re.search(words, " ".join(read_photo(tmp_path / "a.png").notes))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "iptc", "words"),
+    [
+        (".jpg", False, "^its XMP details .* are not carried over"),
+        (".jpg", True, "^its XMP and IPTC details .* are not carried over"),
+        (".tif", True, "^its XMP and IPTC details .* are not carried over"),
+        (".webp", False, "^its XMP details .* are not carried over"),
+    ],
+)
+def test_details_that_are_not_carried_over_are_noted(suffix, iptc, words, tmp_path):
+    path, xmp = tmp_path / f"a{suffix}", b"<x:xmpmeta>5 stars</x:xmpmeta>"
+    rights = b"\x1c\x02\x74\0\x06Studio"
+    if suffix == ".tif":
+        smooth_picture().save(path, tiffinfo={700: xmp, 33723: rights})
+    else:
+        smooth_picture().save(path, xmp=xmp)
+    if iptc and suffix == ".jpg":
+        resource = b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + struct.pack(">I", len(rights)) + rights + b"\0"
+        data = path.read_bytes()
+        path.write_bytes(data[:2] + b"\xff\xed" + struct.pack(">H", len(resource) + 2) + resource + data[2:])
+    assert re.search(words, " ".join(read_photo(path).notes))
 
 
 @pytest.mark.parametrize(("gamma", "factor"), [(2, 0), (-2, 1), (30_000, 30_000)])
@@ -341,7 +382,7 @@ def test_listing_a_folder(tmp_path):
         "a.png",
         "notes.txt",
         ".hidden.jpg",
-        "子/c.heic",
+        "子/c.HIF",
         "sub/deep/d.tiff",
         "out/e.jpg",
         ".cache/f.jpg",
@@ -354,7 +395,7 @@ def test_listing_a_folder(tmp_path):
         "a.png",
         "b.JPG",
         "sub/deep/d.tiff",
-        "子/c.heic",
+        "子/c.HIF",
     ]
 
 
