@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from . import icc
-from .errors import PhotoError
+from .errors import PhotoError, SettingsError
 from .geometry import enlarge
 from .photo_open import HIGHEST_DPI, StoredPicture, enough_memory, open_picture, strict_pillow
 from .photo_write import DEEP_SUFFIXES, write_photo
@@ -65,6 +65,11 @@ class Photo:
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return int(self.pixels.shape[-2]), int(self.pixels.shape[-1])
+
+    @property
+    def on_white(self) -> torch.Tensor:
+        """`pixels` laid on white, as on paper; without transparency `pixels` themselves."""
+        return self.pixels if self.alpha is None else self.pixels * self.alpha + (1 - self.alpha)
 
 
 def read_photo(path: str | Path, *, max_pixels: int = MAX_PIXELS, cmyk_profile: str | Path | None = None) -> Photo:
@@ -150,6 +155,19 @@ def require_folder(path: Path) -> None:
         problem = f"is not a folder: {error}"
     if problem:
         raise PhotoError(f'"{path}" {problem}.')
+
+
+def refuse_output_about(source: Path, output: Path) -> None:
+    """Check that results in the folder `output` cannot take the places of photos in the folder `source`.
+
+    Raises:
+        SettingsError: if `output` is `source`, or a folder above it.
+    """
+    if output.resolve() in (source.resolve(), *source.resolve().parents):
+        raise SettingsError(
+            f'the output folder "{output}" is, or holds, the input folder "{source}": choose another one, beside or '
+            "inside the input folder."
+        )
 
 
 def list_photos(folder: str | Path, *, exclude: Collection[str | Path] = ()) -> list[Path]:

@@ -57,7 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..compare import CompareSpec, before_after
     from ..photo import read_photo, write_photo
 
-    before, after = read_photo(arguments.before).pixels, read_photo(arguments.after).pixels
+    photos = read_photo(arguments.before), read_photo(arguments.after)
+    before, after = (photo.on_white for photo in photos)
     spec = CompareSpec(
         layout=arguments.layout,
         captions=_captions(arguments),
@@ -70,6 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
     sheet = before_after(before, after, spec, faces=faces)
     write_photo(output, sheet, protect=(arguments.before, arguments.after))
     print(f"{output}: {sheet.shape[2]}x{sheet.shape[1]} pixels")
+    for photo in photos:
+        shell.say_notes(photo)
     return 0
 
 
@@ -134,7 +137,10 @@ def _read_pairs(pairs: list[tuple[Path, Path]], progress: shell.ShellProgress) -
     from ..photo import read_photo
 
     for before, after in pairs:
-        yield ComparePair(read_photo(before).pixels, read_photo(after).pixels, before.name)
+        photos = read_photo(before), read_photo(after)
+        for photo in photos:
+            shell.say_notes(photo)
+        yield ComparePair(photos[0].on_white, photos[1].on_white, before.name)
         progress.advance()
 
 

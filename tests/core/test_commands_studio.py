@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from gpen_core.cli import main
 from gpen_core.commands.compare import pair_photos
@@ -63,6 +64,45 @@ def test_tone_takes_a_mask_and_an_original(tmp_path):
     result = read_photo(names["out"]).pixels
     assert result[:, :, :30].mean() == pytest.approx(0.4, abs=0.01)
     assert result[:, :, 30:].mean() == pytest.approx(0.6, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["restore", "-o", "out.png", "-i"],
+        ["tone", "--mask", "mask.png", "-o", "out.png", "-i"],
+        ["print", "--no-faces", "-o", "out.png", "-i"],
+        ["compare", "-a", "mask.png", "-o", "out.png", "-i"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_every_verb_says_what_is_to_know_about_the_reading(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.new("CMYK", (60, 40)).save("press.jpg")
+    photo(Path("mask.png"), 1)
+    assert main([*words, "press.jpg"]) == 0
+    assert "Note: press.jpg: CMYK without a profile" in capsys.readouterr().out
+
+
+def test_a_transparent_part_of_a_mask_is_not_toned(tmp_path):
+    photo(tmp_path / "a.png", 0.5)
+    opaque = torch.zeros(40, 60)
+    opaque[:, 30:] = 1
+    write_photo(tmp_path / "mask.png", torch.ones(3, 40, 60), alpha=opaque)
+    names = {name: str(tmp_path / f"{name}.png") for name in ("a", "mask", "used", "out")}
+    assert (
+        main(["tone", "-i", names["a"], "--mask", names["mask"], "--save-mask", names["used"], "-o", names["out"]]) == 0
+    )
+    assert torch.equal(read_photo(names["used"]).pixels[0], opaque)
+
+
+def test_sheets_do_not_show_what_transparency_hides(tmp_path):
+    for folder in ("before", "after"):
+        write_photo(tmp_path / folder / "a.png", torch.zeros(3, 40, 60), alpha=torch.zeros(40, 60))
+    words = ["--captions", "", "", "-o", str(tmp_path / "sheet.png")]
+    for names in (("before", "after"), ("before/a.png", "after/a.png")):
+        assert main(["compare", "-i", str(tmp_path / names[0]), "-a", str(tmp_path / names[1]), *words]) == 0
+        assert (read_photo(tmp_path / "sheet.png").pixels == 1).float().mean() > 0.9
 
 
 def test_tone_says_what_is_wrong(tmp_path, capsys):
