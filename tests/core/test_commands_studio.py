@@ -161,6 +161,42 @@ def test_photos_are_paired_by_the_longest_name_in_the_same_folder(tmp_path):
     assert alone == [after / "other" / "a.png"]
 
 
+@pytest.mark.parametrize(
+    ("originals", "restored", "wanted"),
+    [
+        (["IMG_1.png"], "IMG_10_restored.png", None),
+        (["IMG_1.png", "IMG_10.png"], "IMG_10_restored.png", "IMG_10.png"),
+        (["a.jpg", "a.png"], "a.png", "a.png"),
+        (["a.jpg", "a.png"], "a.jpg", "a.jpg"),
+        (["a.jpg", "a.png"], "a_png.jpg", "a.png"),
+        (["a.jpg", "a.PNG"], "a_restored_png_2.jpg", "a.PNG"),
+        (["a.jpg", "a.png"], "a_restored.png", "a.png"),
+        (["a.jpg", "a.png"], "a_restored.webp", "a.jpg"),
+    ],
+)
+def test_a_photo_is_paired_with_the_original_whose_whole_name_it_bears(originals, restored, wanted, tmp_path):
+    for path in (*(tmp_path / "before" / name for name in originals), tmp_path / "after" / restored):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    pairs, alone = pair_photos(tmp_path / "before", tmp_path / "after")
+    assert [before.name for before, _ in pairs] == ([] if wanted is None else [wanted])
+    assert len(alone) == (wanted is None)
+
+
+@pytest.mark.parametrize("folder", ["before", "after"])
+def test_no_page_of_sheets_replaces_a_photo_of_either_folder(folder, tmp_path, capsys):
+    for number in range(2):
+        photo(tmp_path / f"before/{number}.png")
+        photo(tmp_path / f"after/{number}.png", 0.8)
+    client = photo(tmp_path / folder / "sheet_2.png", 0.3)
+    bytes_before = client.read_bytes()
+    output = tmp_path / folder / "sheet.png"
+    words = ["compare", "-i", str(tmp_path / "before"), "-a", str(tmp_path / "after"), "-o", str(output)]
+    assert main([*words, "--per-page", "1"]) == 1
+    assert "sheet_2.png" in (said := capsys.readouterr().err) and "never overwritten" in said
+    assert client.read_bytes() == bytes_before and not output.exists()
+
+
 def test_a_sheet_never_replaces_a_source(tmp_path, capsys):
     shutil.copy(SAMPLE, tmp_path / "a.jpg")
     shutil.copy(SAMPLE, tmp_path / "b.jpg")
