@@ -243,6 +243,9 @@ def test_thresholds_are_settings(kit: Kit) -> None:
     assert strict.width.reason == CheckThresholds().width.reason
     with pytest.raises(SettingsError, match='there is no limit "wdth"; known are width, height'):
         CheckThresholds().with_limit("wdth", 1, 2)
+    for name in ("wdth", "limit"):
+        with pytest.raises(SettingsError, match=f'there is no limit "{name}"; known are width, height'):
+            CheckThresholds().limit(name)
     with pytest.raises(SettingsError, match="the limit to reject must be at most"):
         CheckThresholds().with_limit("width", 100, 200)
 
