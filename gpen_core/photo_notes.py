@@ -62,4 +62,4 @@ def _of_details(image: Image.Image) -> str:
     resources, tags = image.info.get("photoshop"), getattr(image, "tag_v2", {})
     iptc = resources.get(0x0404) if isinstance(resources, dict) else tags.get(33723)
     found = " and ".join(kind for kind, content in (("XMP", image.info.get("xmp")), ("IPTC", iptc)) if content)
-    return f"its {found} details (keywords, rating, captions …) are not carried over; EXIF is" if found else ""
+    return f"its {found} details (keywords, rating, captions …) are not carried over into new files" if found else ""
