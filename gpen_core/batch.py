@@ -11,10 +11,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import cv2
 import torch
 
-from .errors import CancelledError, GpenError, NoFaceError, PhotoError, SettingsError
+from .errors import CancelledError, NoFaceError, PhotoError, SettingsError
 from .folder_journal import JOURNAL_NAME, Journal, PhotoRecord, Thumbnails
 from .folder_report import FolderReport, picture_thumbnails, refuse_foreign_reports, write_reports
 from .folder_spec import FolderSpec, Gate
@@ -26,7 +25,8 @@ from .models.faceparsing import FaceParser
 from .models.locking import locked
 from .models.manager import shared_manager
 from .models.retinaface import FaceDetector
-from .photo import Photo, list_photos, read_photo, require_folder, write_version
+from .photo import Photo, list_photos, read_photo, refuse_output_about, require_folder, write_version
+from .photo_trouble import PHOTO_TROUBLE, in_words
 from .photo_write import WRITABLE_SUFFIXES
 from .pipeline import PortraitSettings, restore_portrait
 from .progress import NoProgress, Progress
@@ -39,12 +39,6 @@ logger = logging.getLogger(__name__)
 
 _NO_PROGRESS = NoProgress()
 _LEFTOVER = re.compile(r"^\..*\.[0-9a-f]{8}\.part$")
-
-_PHOTO_TROUBLE = (
-    *(GpenError, OSError, MemoryError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError),
-    cv2.error,
-)
-"""What one photo may raise without ending the run. Not listed and so passed on: the interrupts of shell and host."""
 
 
 def restore_folder(
@@ -149,11 +143,11 @@ class _Run:
             record = self._named(source, record)
             self.journal.append(replace(record, verdict="begun"))
             outcome = self._attempt(source, record)
-        except _PHOTO_TROUBLE as error:
+        except PHOTO_TROUBLE as error:
             if self.progress.cancelled or isinstance(error, CancelledError):
                 raise
             logger.debug("%s failed", source, exc_info=True)
-            outcome = _Outcome(replace(record, reason=_in_words(error, source)))
+            outcome = _Outcome(replace(record, reason=in_words(error, source)))
         record = replace(outcome.record, seconds=round(time.monotonic() - started, 3))
         self.journal.append(record, outcome.thumbnails)
         return record, outcome.preview
@@ -162,7 +156,7 @@ class _Run:
         try:
             photo = read_photo(source)
         except PhotoError as error:
-            return _Outcome(replace(record, reason=_in_words(error, source), ask_client=True))
+            return _Outcome(replace(record, reason=in_words(error, source), ask_client=True))
         record = replace(record, size=photo.size)
         self.progress.check_cancelled()
         reason = self.gate(photo) if self.gate is not None else ""
@@ -286,7 +280,8 @@ def _judged(record: PhotoRecord, photo: Photo, result: PortraitResult) -> PhotoR
     if not result.restored:
         reason = reasons[0] if reasons else "no face was found"
         became = "unchanged" if result.pixels.shape == photo.pixels.shape else "only enlarged"
-        return replace(record, verdict="skipped", reason=f"{reason}; passed on {became}", ask_client=True)
+        reason = "; ".join((reason, f"passed on {became}", *photo.notes))
+        return replace(record, verdict="skipped", reason=reason, ask_client=True)
     notes = [result.note, *photo.notes]
     left = len(result.faces) - result.restored
     if left:
@@ -296,12 +291,7 @@ def _judged(record: PhotoRecord, photo: Photo, result: PortraitResult) -> PhotoR
 
 def _sources(spec: FolderSpec) -> list[Path]:
     require_folder(spec.source)
-    source, output = spec.source.resolve(), spec.output.resolve()
-    if source == output or output in source.parents:
-        raise SettingsError(
-            f'the output folder "{spec.output}" is, or holds, the input folder "{spec.source}": choose another one, '
-            "beside or inside the input folder."
-        )
+    refuse_output_about(spec.source, spec.output)
     results = [journal.parent for journal in spec.source.rglob(JOURNAL_NAME) if journal.parent != spec.source]
     photos = list_photos(spec.source, exclude=(spec.output, *results))
     return photos if spec.recursive else [photo for photo in photos if photo.parent == spec.source]
@@ -347,9 +337,3 @@ def _alone_in(folder: Path) -> Iterator[None]:
 def _folded(path: str) -> str:
     """Give a path as file systems compare it that ignore case or normalise Unicode."""
     return unicodedata.normalize("NFC", path).casefold()
-
-
-def _in_words(error: BaseException, source: Path) -> str:
-    """Give an error as one line, the photo under its short name."""
-    words = " ".join(str(error).split()).replace(str(source), source.name)
-    return words if isinstance(error, GpenError) and words else f"{type(error).__name__}: {words}"

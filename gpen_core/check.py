@@ -70,7 +70,7 @@ class PhotoCheck:
         size: (height, width).
         findings: one per limit that concerns the photo as a whole.
         faces: one per face, largest first. Only the first face's findings decide about the photo.
-        notes: what a user should know about the check itself, e.g. that NIQE is missing.
+        notes: what a user should know about the reading and the check, e.g. that NIQE is missing.
     """
 
     size: tuple[int, int]

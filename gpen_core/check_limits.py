@@ -255,8 +255,12 @@ class CheckThresholds:
         return replace(self, **{name: replace(self.limit(name), warn=warn, reject=reject)})
 
     def limit(self, name: str) -> Limit:
-        """Give one limit by its name."""
-        found = getattr(self, name)
+        """Give one limit by its name.
+
+        Raises:
+            SettingsError: if there is no such limit.
+        """
+        found = getattr(self, name, None)
         if not isinstance(found, Limit):
             raise SettingsError(f'there is no limit "{name}"; known are {", ".join(names_of_limits())}')
         return found

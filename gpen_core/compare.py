@@ -115,7 +115,7 @@ def before_after(
 
     Raises:
         ShapeError: if a picture is not (3, H, W), or "split" or "zoom" get pictures of different proportions.
-        SettingsError: if "zoom" is asked for without a face.
+        SettingsError: if "zoom" is asked for without a face, or the sheet would have more than 200 megapixels.
     """
     spec = spec or CompareSpec()
     _check_picture("before", before)
@@ -130,6 +130,10 @@ def before_after(
     if not faces:
         raise SettingsError('the layout "zoom" needs at least one face: pass faces, or choose "side" or "split".')
     windows = [face_window(face, after) for face in faces]
+    _check_size(
+        spec.magnify * sum(rows.stop - rows.start for rows, _ in windows),
+        spec.magnify * 2 * max(columns.stop - columns.start for _, columns in windows),
+    )
     return _in_columns([(_cut(before, window, spec), _cut(after, window, spec)) for window in windows], spec)
 
 
@@ -312,7 +316,7 @@ def _check_size(height: int, width: int) -> None:
     if height * width > _MAX_SHEET_PIXELS:
         raise SettingsError(
             f"the sheet would have {width}x{height} pixels, the limit is {_MAX_SHEET_PIXELS // 1_000_000} megapixels: "
-            "take fewer photos, or smaller cells."
+            "take fewer photos, smaller cells, or magnify less."
         )
 
 

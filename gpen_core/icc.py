@@ -28,6 +28,10 @@ class ProfileError(ValueError):
     """A colour profile is damaged or of a kind that cannot be used for the picture it came with."""
 
 
+class TableProfileError(ProfileError):
+    """A profile is made of tables, e.g. a scanner's or a printer's, so that there is no formula for 16 bits."""
+
+
 @cache
 def srgb_profile() -> bytes:
     """Give an sRGB ICC profile (IEC 61966-2-1), made by LittleCMS; always the same bytes."""
@@ -177,21 +181,24 @@ def formula_profile(icc: bytes) -> FormulaProfile:
     Source: ICC.1:2022 sections 8.3 (matrix profiles), 10.6 (curveType), 10.18 (parametricCurveType).
 
     Raises:
-        ProfileError: if it has none (a profile of tables, e.g. of a scanner or printer) or is damaged.
+        TableProfileError: if it is made of tables.
+        ProfileError: if it is damaged or not for RGB or grey.
     """
     space = colour_space(icc)
+    if space not in ("RGB", "GRAY"):
+        raise ProfileError(f"a profile for {space} pixels, expected RGB or grey")
     try:
         tags = _tags(icc)
         if space == "GRAY":
             return FormulaProfile((_curve(tags[b"kTRC"]),), np.eye(3))
-        if space != "RGB" or b"A2B0" in tags:
-            raise ProfileError("a profile made of tables, not of a formula")
+        if b"A2B0" in tags or b"A2B1" in tags:
+            raise TableProfileError("a profile made of tables, not of a formula")
         to_xyz = _matrix(tags)
         srgb_to_xyz = _matrix(_tags(srgb_profile()))
         curves = tuple(_curve(tags[name]) for name in (b"rTRC", b"gTRC", b"bTRC"))
         return FormulaProfile(curves, np.asarray(np.linalg.solve(srgb_to_xyz, to_xyz), dtype=np.float64))
-    except (KeyError, IndexError, struct.error, np.linalg.LinAlgError) as error:
-        raise ProfileError("a damaged profile, or one made of tables") from error
+    except (KeyError, IndexError, struct.error, ArithmeticError, np.linalg.LinAlgError) as error:
+        raise ProfileError("a damaged profile") from error
 
 
 def _tags(icc: bytes) -> dict[bytes, bytes]:
@@ -208,23 +215,30 @@ def _matrix(tags: dict[bytes, bytes]) -> NDArray[np.float64]:
 
 def _curve(tag: bytes) -> FloatPixels:
     """Sample a curve tag at 4097 even steps, fine enough for 16 bits of gamma-coded values."""
-    x = np.linspace(0, 1, 4097)
+    with np.errstate(all="ignore"):
+        curve = _sampled(tag, np.linspace(0, 1, 4097)).astype(np.float32)
+    if not np.isfinite(curve).all():
+        raise ProfileError("a damaged profile")
+    return curve
+
+
+def _sampled(tag: bytes, x: NDArray[np.float64]) -> NDArray[np.float64]:
     if tag[:4] == b"curv":
         count = struct.unpack_from(">I", tag, 8)[0]
         if count > 1:
             table = np.array(struct.unpack_from(f">{count}H", tag, 12)) / 65535
-            return np.interp(x, np.linspace(0, 1, count), table).astype(np.float32)
+            return np.interp(x, np.linspace(0, 1, count), table)
         gamma = struct.unpack_from(">H", tag, 12)[0] / 256 if count else 1.0
-        return (x**gamma).astype(np.float32)
+        return x**gamma
     kind = struct.unpack_from(">H", tag, 8)[0]
     length = (1, 3, 4, 5, 7)[kind]
     g, a, b, c, d, e, f = (*(value / 65536 for value in struct.unpack_from(f">{length}i", tag, 12)), *[0.0] * 7)[:7]
     if kind == 0:
-        return (x**g).astype(np.float32)
+        return x**g
     if kind in (1, 2):  # the curve joins its flat part where a·x + b = 0
         c, d, e, f = 0.0, -b / a, c, c
     power = np.maximum(a * x + b, 0) ** g + e
-    return np.where(x >= d, power, c * x + f).astype(np.float32)
+    return np.where(x >= d, power, c * x + f)
 
 
 def _encode_srgb(linear: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from . import icc
-from .errors import PhotoError
+from .errors import PhotoError, SettingsError
 from .geometry import enlarge
-from .photo_open import HIGHEST_DPI, StoredPicture, open_picture, strict_pillow
+from .photo_open import HIGHEST_DPI, StoredPicture, enough_memory, open_picture, strict_pillow
 from .photo_write import DEEP_SUFFIXES, write_photo
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ MAX_PIXELS = 300_000_000
 """Largest picture read unless asked otherwise: above a 200-megapixel phone, below what a crafted file asks for."""
 
 PHOTO_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif"}
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif", ".hif"}
 )
 """File name endings, in lower case, that a folder run takes for photos."""
 
@@ -66,14 +66,20 @@ class Photo:
         """(height, width) in pixels."""
         return int(self.pixels.shape[-2]), int(self.pixels.shape[-1])
 
+    @property
+    def on_white(self) -> torch.Tensor:
+        """`pixels` laid on white, as on paper; without transparency `pixels` themselves."""
+        return self.pixels if self.alpha is None else self.pixels * self.alpha + (1 - self.alpha)
+
 
 def read_photo(path: str | Path, *, max_pixels: int = MAX_PIXELS, cmyk_profile: str | Path | None = None) -> Photo:
     """Read a picture file into upright sRGB pixels.
 
     Reads JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF (Pillow 11.3 or newer) and HEIC (with the package pillow-heif), by
-    content, not by name. 16-bit PNG and TIFF keep their precision. Colours go through the embedded ICC profile;
-    without one they are taken as sRGB. CMYK without a profile goes through `cmyk_profile`, else by the plain formula
-    R = (1 − C)(1 − K) and likewise for G and B; `Photo.notes` says which.
+    content, not by name. 16-bit PNG and TIFF keep their precision, unless their profile is made of
+    tables. Colours go through the embedded ICC profile; without one they are taken as sRGB. CMYK without a profile goes
+    through `cmyk_profile`, else by the plain formula R = (1 − C)(1 − K) and likewise for G and B; `Photo.notes` says
+    which.
 
     Args:
         path: the file.
@@ -83,15 +89,18 @@ def read_photo(path: str | Path, *, max_pixels: int = MAX_PIXELS, cmyk_profile: 
     Raises:
         PhotoError: naming the file and the cause, if it does not exist, is empty, no picture, damaged, cut short, too
             large, or of a kind that has no plain meaning as a photo.
+        ModelMemoryError: naming the file and its size, if it does not fit into memory.
     """
     source = Path(path)
     with strict_pillow():
         stored = open_picture(source, max_pixels)
         if stored.samples is not None:
-            return _from_16bit(source, stored, stored.samples)
+            with enough_memory(source, (stored.samples.shape[1], stored.samples.shape[0])):
+                return _from_16bit(source, stored, stored.samples)
         if stored.image is None:
             raise PhotoError(f'"{source}" holds no picture.')
-        return _from_8bit(source, stored, stored.image, cmyk_profile)
+        with enough_memory(source, stored.image.size):
+            return _from_8bit(source, stored, stored.image, cmyk_profile)
 
 
 def write_version(
@@ -103,7 +112,9 @@ def write_version(
     keep_gps: bool = False,
     protect: Collection[str | Path] = (),
 ) -> Path:
-    """Write a changed photo with all that came with the original: alpha, DPI, EXIF and, in PNG and TIFF, 16 bits.
+    """Write a changed photo with what came with the original: alpha, DPI, EXIF and, in PNG and TIFF, 16 bits.
+
+    XMP and IPTC details are not carried over; `Photo.notes` says so where there are some.
 
     Args:
         path: where to; the ending chooses the format. The photo's own file is never overwritten.
@@ -146,6 +157,19 @@ def require_folder(path: Path) -> None:
         raise PhotoError(f'"{path}" {problem}.')
 
 
+def refuse_output_about(source: Path, output: Path) -> None:
+    """Check that results in the folder `output` cannot take the places of photos in the folder `source`.
+
+    Raises:
+        SettingsError: if `output` is `source`, or a folder above it.
+    """
+    if output.resolve() in (source.resolve(), *source.resolve().parents):
+        raise SettingsError(
+            f'the output folder "{output}" is, or holds, the input folder "{source}": choose another one, beside or '
+            "inside the input folder."
+        )
+
+
 def list_photos(folder: str | Path, *, exclude: Collection[str | Path] = ()) -> list[Path]:
     """List every photo file in a folder and its sub-folders, by name, folder by folder.
 
@@ -181,8 +205,13 @@ def _say_unread(error: OSError) -> None:
 
 def _from_16bit(source: Path, stored: StoredPicture, samples: NDArray[np.uint16]) -> Photo:
     height, width, channels = samples.shape
-    colours = 1 if channels == 1 else 3
-    profile, notes = _formula_profile(stored.icc, colours)
+    colours = 1 if stored.grey else 3
+    try:
+        profile, notes = _formula_profile(stored.icc, colours)
+    except icc.TableProfileError:
+        note = "read at 8 bits, through its colour profile: that is made of tables, which are not used at 16 bits"
+        stored = replace(stored, samples=None, notes=(*stored.notes, note))
+        return _from_8bit(source, stored, _at_8_bits(samples), None)
     pixels = np.empty((3, height, width), dtype=np.float32)
     for rows in _strips(height, width):
         for channel in range(3):
@@ -220,7 +249,11 @@ def _photo(
 
 
 def _formula_profile(profile: bytes | None, colours: int) -> tuple[icc.FormulaProfile | None, tuple[str, ...]]:
-    """Give the conversion of 16-bit samples; None if they are, or are taken as, sRGB."""
+    """Give the conversion of 16-bit samples; None if they are, or are taken as, sRGB.
+
+    Raises:
+        TableProfileError: if the profile is good, but for 8 bits only.
+    """
     if profile is None:
         return None, ()
     try:
@@ -228,11 +261,21 @@ def _formula_profile(profile: bytes | None, colours: int) -> tuple[icc.FormulaPr
         if space == "RGB" and icc.transform_to_srgb(profile, "RGB") is None:
             return None, ()
         formula = icc.formula_profile(profile)
+    except icc.TableProfileError:
+        raise
     except icc.ProfileError as error:
         return None, (f"its colour profile cannot be used at 16 bits ({error}); its colours are taken as sRGB",)
     if space == "GRAY" and colours == 3:
         return None, ("its colour profile is for grey pixels; its colours are taken as sRGB",)
     return formula, ()
+
+
+def _at_8_bits(samples: NDArray[np.uint16]) -> Image.Image:
+    """Give (H, W, 1|3|4) samples as Pillow's "L", "RGB" or "RGBA", rounded."""
+    result = np.empty(samples.shape, dtype=np.uint8)
+    for rows in _strips(*samples.shape[:2]):
+        result[rows] = (samples[rows].astype(np.uint32) + 128) // 257
+    return Image.fromarray(result[:, :, 0] if samples.shape[2] == 1 else result)
 
 
 def _from_8bit(source: Path, stored: StoredPicture, image: Image.Image, cmyk_profile: str | Path | None) -> Photo:

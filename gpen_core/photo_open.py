@@ -1,5 +1,6 @@
 """Open a picture file safely: identify it by content, refuse in words what is unsafe or broken, give its samples."""
 
+import re
 import struct
 import threading
 import warnings
@@ -15,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from .errors import PhotoError
+from .errors import ModelMemoryError, PhotoError
 from .exif import exif_block
 from .icc import adobe_rgb_profile
+from .photo_notes import notes_on
+from .strangers import is_camera_raw, no_photo, why_unknown
 
 if TYPE_CHECKING:
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
@@ -27,24 +30,14 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 
 _BROKEN = (
     *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError),
-    *(RuntimeError, MemoryError, struct.error, zlib.error, cv2.error),
+    *(RuntimeError, struct.error, zlib.error, cv2.error),
 )
 """What the decoders raise on damaged files: each kind was met, or stands in their code."""
 
-_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-_AVIF_BRANDS = (b"avif", b"avis")
+_OUT_OF_MEMORY = re.compile("(out of|insufficient|not enough) memory", re.IGNORECASE)
+"""How Pillow's decoders, OpenCV and AVIF say it."""
 
-_STRANGERS = (
-    (b"%PDF", "a PDF"),
-    (b"8BPS", "a Photoshop document"),
-    (b"<svg", "an SVG drawing"),
-    (b"<!doc", "a web page"),
-    (b"<html", "a web page"),
-    (b"PK\x03\x04", "a ZIP archive"),
-    (b"FUJIFILM", "a camera raw file"),
-    (b"IIU\x00", "a camera raw file"),
-)
-"""First bytes of files that people take for photos, for a better message."""
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I"})
 
@@ -98,14 +91,17 @@ def open_picture(path: Path, max_pixels: int) -> StoredPicture:
     Raises:
         PhotoError: if there is no such file, it is empty, no picture, damaged, cut short, or has more than
             `max_pixels` pixels (checked before anything is decoded).
+        ModelMemoryError: if it does not fit into memory.
     """
     head = _read_head(path)
     with strict_pillow(), warnings.catch_warnings(), _translate_errors(path, head):
         warnings.simplefilter("ignore")  # what matters raises, or is in the notes
-        image = _open_heif(path) if _is_heif(head) else _open_pillow(path)
-        with image:
+        image = _open_heif(path, max_pixels) if _is_heif(head) else _open_pillow(path)
+        with image, enough_memory(path, image.size):
             _check_size(path, image.size, max_pixels)
-            record = _record(image, head)
+            if image.format == "TIFF" and is_camera_raw(_tiff_tags(image), head):
+                raise PhotoError(f'"{path}" {no_photo("a camera raw file")}.')
+            record = _record(path, image, head)
             if _bits_per_sample(image, head) == 16:
                 samples = _decode_16bit(path, image, head)
                 if samples is not None:
@@ -153,21 +149,29 @@ def _translate_errors(path: Path, head: bytes) -> Iterator[None]:
     try:
         yield
     except UnidentifiedImageError as error:
-        raise PhotoError(f'"{path}" {_why_unknown(head)}.') from error
-    except _BROKEN as error:
+        raise PhotoError(f'"{path}" {why_unknown(head)}.') from error
+    except ModelMemoryError:
+        raise
+    except (*_BROKEN, MemoryError) as error:  # where no size is known yet, only a damaged head asks for much memory
         raise PhotoError(f'"{path}" is damaged or cut short: {str(error).strip()}. Ask for the file again.') from error
 
 
-def _why_unknown(head: bytes) -> str:
-    if head[4:8] == b"ftyp" and head[8:12] in _AVIF_BRANDS:
-        return "is an AVIF photo, which this Pillow cannot read: pip install -U pillow (11.3 or newer)"
-    for start, what in _STRANGERS:
-        if head.lower().startswith(start.lower()):
-            return f"is {what}, not a photo: save it as JPEG, PNG or TIFF first"
-    return (
-        "is not a picture this program can read, or its beginning is damaged "
-        "(read are JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, HEIC)"
-    )
+@contextmanager
+def enough_memory(path: Path, size: tuple[int, int]) -> Iterator[None]:
+    """Turn the end of memory, in whatever words it comes, into an error that names the file and its (width, height).
+
+    Raises:
+        ModelMemoryError: if memory runs out inside.
+    """
+    try:
+        yield
+    except (MemoryError, OSError, RuntimeError, cv2.error) as error:
+        if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(str(error)):
+            raise
+        raise ModelMemoryError(
+            f'"{path}" has {size[0]} × {size[1]} pixels, for which there is not enough memory: close other programs, '
+            "or make the picture smaller first."
+        ) from error
 
 
 def _is_heif(head: bytes) -> bool:
@@ -179,14 +183,17 @@ def _open_pillow(path: Path) -> Image.Image:
     return Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN])
 
 
-def _open_heif(path: Path) -> Image.Image:
+def _open_heif(path: Path, max_pixels: int) -> Image.Image:
     try:
         from pillow_heif import open_heif
     except ImportError as error:
         raise PhotoError(
             f'"{path}" is a HEIC photo: reading it needs the package pillow-heif (pip install pillow-heif).'
         ) from error
-    image: Image.Image = open_heif(path).to_pillow()
+    file = open_heif(path)
+    _check_size(path, file.size, max_pixels)
+    with enough_memory(path, file.size):
+        image: Image.Image = file.to_pillow()
     image.format = "HEIF"
     return image
 
@@ -200,11 +207,6 @@ def _check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
             f'"{path}" says it has {width} × {height} pixels, more than the {max_pixels / 1e6:.0f} million allowed: '
             "a decompression bomb, or a picture to be made smaller first."
         )
-
-
-def _first_frame_note(image: Image.Image) -> tuple[str, ...]:
-    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-    return (f"only the first of {frames} pictures in the file is read",) if frames > 1 else ()
 
 
 def _bits_per_sample(image: Image.Image, head: bytes) -> int:
@@ -243,8 +245,16 @@ def _decode_16bit(path: Path, image: Image.Image, head: bytes) -> NDArray[np.uin
         return None
     samples: NDArray[np.uint16] = decoded.view(np.uint16)
     if samples.ndim == 2:
-        return samples[:, :, None]
+        return _with_key(samples, image.info.get("transparency"))
     return samples[:, :, [2, 1, 0, 3][: samples.shape[2]]]
+
+
+def _with_key(grey: NDArray[np.uint16], key: object) -> NDArray[np.uint16]:
+    """Give (H, W) grey as (H, W, 1), or with alpha as (H, W, 4) if one value means "transparent"."""
+    if not isinstance(key, int):
+        return grey[:, :, None]
+    alpha = np.where(grey == key, np.uint16(0), np.uint16(65535))
+    return np.stack([grey, grey, grey, alpha], axis=-1)
 
 
 def _grey_by_pillow(image: Image.Image) -> NDArray[np.uint16]:
@@ -278,11 +288,11 @@ def _is_plain_tiff(image: Image.Image) -> bool:
     return whole_numbers and plain_alpha and (photometric, channels) in ((1, 1), (2, 3), (2, 4))
 
 
-def _record(image: Image.Image, head: bytes) -> StoredPicture:
+def _record(path: Path, image: Image.Image, head: bytes) -> StoredPicture:
     """Note what an opened file says about its picture."""
-    notes = _first_frame_note(image)
     if image.format == "PNG":
         image.load()  # its EXIF block may stand behind the pixels
+    notes = notes_on(image, path)
     exif, block = Image.Exif(), None
     try:
         exif = image.getexif()
@@ -346,9 +356,15 @@ def _dpi(image: Image.Image, exif: Image.Exif) -> tuple[float, float] | None:
     try:
         per_inch = 2.54 if exif.get(296, 2) == 3 else 1.0
         in_exif = float(exif.get(282, 0)) * per_inch, float(exif.get(283, 0)) * per_inch
-        x, y = (float(value) for value in image.info.get("dpi") or in_exif)
+        x, y = (float(value) for value in _dpi_of_format(image) or in_exif)
     except _BROKEN:
         return None
     if abs(in_exif[0] - x) < 0.02 and in_exif[1] > 1:  # a PNG's half pixel per metre is 0.0127 dpi
         x, y = in_exif
     return (x, y) if min(x, y) > 1 and max(x, y) <= HIGHEST_DPI else None
+
+
+def _dpi_of_format(image: Image.Image) -> tuple[float, float] | None:
+    """Give the resolution outside the EXIF; for a JPEG that has none in either, Pillow makes up 72 dpi."""
+    made_up = image.format in ("JPEG", "MPO") and image.info.get("jfif_unit") not in (1, 2)
+    return None if made_up else image.info.get("dpi")

@@ -30,6 +30,9 @@ WRITABLE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"
 DEEP_SUFFIXES = (".png", ".tif", ".tiff")
 """Those of them that can hold 16 bits per channel."""
 
+LONGEST_SIDES = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
+"""Pixels along a side that a format holds: libjpeg's JPEG_MAX_DIMENSION, and WebP's 14 bits."""
+
 _WHITE = (1.0, 1.0, 1.0)
 _PNG_LEVEL = 3
 """zlib effort for PNG: on photos level 6 takes twice as long for a file one tenth smaller."""
@@ -121,8 +124,7 @@ def replacing(path: Path, *, overwrite: bool, protect: Collection[str | Path]) -
     Raises:
         PhotoError: if `path` is one of `protect`, exists and `overwrite` is off, or cannot be written.
     """
-    if any(_same_file(path, Path(source)) for source in protect):
-        raise PhotoError(f'"{path}" is a source photo and is never overwritten: choose another name or folder.')
+    refuse_sources(path, protect)
     if path.is_dir():
         raise PhotoError(f'"{path}" is a folder, expected the name of a picture file.')
     if path.exists() and not overwrite:
@@ -143,6 +145,16 @@ def replacing(path: Path, *, overwrite: bool, protect: Collection[str | Path]) -
         raise PhotoError(f'"{path}" cannot be written: {error}.') from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def refuse_sources(path: Path, protect: Collection[str | Path]) -> None:
+    """Check that a file to be written is none of those that are never replaced.
+
+    Raises:
+        PhotoError: if `path` is one of `protect`.
+    """
+    if any(_same_file(path, Path(source)) for source in protect):
+        raise PhotoError(f'"{path}" is a source photo and is never overwritten: choose another name or folder.')
 
 
 def to_pillow(pixels: torch.Tensor, alpha: torch.Tensor | None = None) -> Image.Image:
@@ -196,6 +208,12 @@ def _check(
     suffix = path.suffix.lower()
     if suffix not in WRITABLE_SUFFIXES:
         raise PhotoError(f'"{path}": expected a name ending in {", ".join(sorted(WRITABLE_SUFFIXES))}.')
+    longest = LONGEST_SIDES.get(suffix)
+    if longest is not None and max(pixels.shape) > longest:
+        raise PhotoError(
+            f'"{path}" cannot be written: a {suffix} holds at most {longest} pixels a side, got '
+            f"{pixels.shape[2]} × {pixels.shape[1]}: choose PNG or TIFF."
+        )
     if not 1 <= quality <= 100:
         raise SettingsError(f"quality: expected 1 to 100, got {quality}.")
     if bit_depth not in (8, 16) or (bit_depth == 16 and suffix not in DEEP_SUFFIXES):

@@ -4,6 +4,7 @@ import io
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
@@ -15,7 +16,7 @@ from .errors import PhotoError, SettingsError
 from .exif import carried_exif
 from .icc import ProfileError, srgb_profile, transform_from_srgb
 from .papers import MM_PER_INCH
-from .photo_write import replacing, to_pillow, write_photo
+from .photo_write import LONGEST_SIDES, replacing, to_pillow, write_photo
 from .sample_files import SampleStream, write_tiff
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ PRINT_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".pdf"})
 """File name endings that `write_print` knows, in lower case."""
 
 _POINTS_PER_INCH = 72.0
+_LONGEST_PAGE = 14400
+"""Units along a page's side that readers of PDF show (ISO 32000-1, annex C.2): 5.08 m of points."""
 _STRIP_PIXELS = 1 << 17
 
 
@@ -42,7 +45,8 @@ def write_print(
 ) -> Path:
     """Write a print sheet as PNG, JPEG, TIFF or PDF, by the ending of its name, with its resolution and profile.
 
-    A PDF has one page of the sheet's exact size, with the trimmed paper as its TrimBox. With an output profile the
+    A PDF has one page of the sheet's exact size, with the trimmed paper as its TrimBox; beyond 5 m its unit is larger
+    than a point (PDF 1.6). With an output profile the
     colours are converted to it (relative colorimetric, black point compensation) and it is embedded in place of sRGB:
     a profile for CMYK gives a CMYK TIFF or PDF.
 
@@ -149,16 +153,19 @@ def _write_press_tiff(file: BinaryIO, sheet: "PrintSheet", colours: _PressColour
 def _write_pdf(file: BinaryIO, sheet: "PrintSheet", colours: _PressColours, quality: int) -> None:
     """Write a one-page PDF that holds the sheet as one picture.
 
-    Source: ISO 32000-1:2008, sections 7.5 (file structure), 8.6.5.5 (ICCBased), 8.9 (images), 14.11.2 (page boxes).
+    Source: ISO 32000-1:2008, sections 7.5 (file structure), 7.7.3.3 (UserUnit), 8.6.5.5 (ICCBased), 8.9 (images),
+    14.11.2 (page boxes).
     """
-    width_pt, height_pt = (length / MM_PER_INCH * _POINTS_PER_INCH for length in sheet.size_mm)
-    bleed_pt = sheet.bleed_mm / MM_PER_INCH * _POINTS_PER_INCH
+    unit = max(1, ceil(max(sheet.size_mm) / MM_PER_INCH * _POINTS_PER_INCH / _LONGEST_PAGE))
+    page_width, page_height, bleed = (
+        length / MM_PER_INCH * _POINTS_PER_INCH / unit for length in (*sheet.size_mm, sheet.bleed_mm)
+    )
     height, width = sheet.pixels.shape[1:]
     channels = {"RGB": 3, "CMYK": 4, "L": 1}[colours.mode]
     device = {"RGB": "DeviceRGB", "CMYK": "DeviceCMYK", "L": "DeviceGray"}[colours.mode]
     packed, packing = _packed_picture(sheet, colours, quality)
-    page = f"0 0 {width_pt:.4f} {height_pt:.4f}"
-    trim = f"{bleed_pt:.4f} {bleed_pt:.4f} {width_pt - bleed_pt:.4f} {height_pt - bleed_pt:.4f}"
+    page = f"0 0 {page_width:.4f} {page_height:.4f}"
+    trim = f"{bleed:.4f} {bleed:.4f} {page_width - bleed:.4f} {page_height - bleed:.4f}"
     picture = (
         f"/Type /XObject /Subtype /Image /Width {width} /Height {height} /BitsPerComponent 8 "
         f"/ColorSpace [/ICCBased 6 0 R] {packing}"
@@ -168,22 +175,22 @@ def _write_pdf(file: BinaryIO, sheet: "PrintSheet", colours: _PressColours, qual
         _pdf_dictionary("/Type /Pages /Kids [3 0 R] /Count 1"),
         _pdf_dictionary(
             f"/Type /Page /Parent 2 0 R /MediaBox [{page}] /BleedBox [{page}] /TrimBox [{trim}] "
-            "/Resources << /XObject << /Photo 5 0 R >> >> /Contents 4 0 R"
+            f"{f'/UserUnit {unit} ' if unit > 1 else ''}/Resources << /XObject << /Photo 5 0 R >> >> /Contents 4 0 R"
         ),
-        _pdf_stream("", f"q {width_pt:.4f} 0 0 {height_pt:.4f} 0 0 cm /Photo Do Q".encode()),
+        _pdf_stream("", f"q {page_width:.4f} 0 0 {page_height:.4f} 0 0 cm /Photo Do Q".encode()),
         _pdf_stream(picture, packed),
         _pdf_stream(f"/N {channels} /Alternate /{device} /Filter /FlateDecode", zlib.compress(colours.profile)),
     )
-    _write_pdf_objects(file, objects)
+    _write_pdf_objects(file, objects, version="1.6" if unit > 1 else "1.5")
 
 
 def _packed_picture(sheet: "PrintSheet", colours: _PressColours, quality: int) -> tuple[bytes, str]:
-    """Pack the samples: RGB and grey as JPEG, CMYK without loss; gives the bytes and the PDF's words for it."""
-    if colours.mode == "CMYK":
+    """Pack the samples: RGB and grey as JPEG, CMYK and what no JPEG holds without loss; with the PDF's words for it."""
+    height, width = sheet.pixels.shape[1:]
+    if colours.mode == "CMYK" or max(height, width) > LONGEST_SIDES[".jpg"]:
         packer = zlib.compressobj(3)
         parts = [packer.compress(np.ascontiguousarray(strip).tobytes()) for strip in _strips(sheet, colours)]
         return b"".join([*parts, packer.flush()]), "/Filter /FlateDecode"
-    height, width = sheet.pixels.shape[1:]
     canvas, top = Image.new(colours.mode, (width, height)), 0
     for strip in _strips(sheet, colours):
         canvas.paste(Image.fromarray(strip[:, :, 0] if colours.mode == "L" else strip), (0, top))
@@ -201,9 +208,9 @@ def _pdf_stream(entries: str, data: bytes) -> bytes:
     return f"<< {entries} /Length {len(data)} >>\nstream\n".encode() + data + b"\nendstream"
 
 
-def _write_pdf_objects(file: BinaryIO, objects: tuple[bytes, ...]) -> None:
+def _write_pdf_objects(file: BinaryIO, objects: tuple[bytes, ...], version: str) -> None:
     """Write header, numbered objects (the first is the catalogue), cross-reference table and trailer."""
-    file.write(b"%PDF-1.5\n%\xe2\xe3\xcf\xd3\n")
+    file.write(f"%PDF-{version}\n".encode() + b"%\xe2\xe3\xcf\xd3\n")
     positions = []
     for number, content in enumerate(objects, start=1):
         positions.append(file.tell())

@@ -4,7 +4,7 @@ import argparse
 import json
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,7 +103,8 @@ def _check_file(path: Path, annotated: Path | None, checker: _Checker) -> "Photo
     from ..photo import read_photo
     from ..photo_write import write_photo
 
-    pixels = read_photo(path).pixels
+    photo = read_photo(path)
+    pixels = photo.on_white
     check = check_photo(
         pixels,
         checker.detector,
@@ -114,29 +115,23 @@ def _check_file(path: Path, annotated: Path | None, checker: _Checker) -> "Photo
     )
     if annotated is not None:
         write_photo(annotated, annotate(pixels, check), protect=[path])
-    return check
+    return replace(check, notes=(*photo.notes, *check.notes))
 
 
 def _check_folder(arguments: argparse.Namespace, checker: _Checker) -> int:
-    from ..photo import list_photos
+    from ..photo import list_photos, refuse_output_about
 
     folder: Path = arguments.input
     output: Path | None = arguments.output
+    if output is not None:
+        refuse_output_about(folder, output)
     reports = []
     bad = 0
     photos = list_photos(folder, exclude=[output] if output else [])
     for path in photos:
         inside = path.relative_to(folder)
-        report: dict[str, object] = {"file": inside.as_posix()}
-        try:
-            annotated = output / inside.with_name(f"{inside.name}.jpg") if output else None
-            if annotated is not None:
-                annotated.parent.mkdir(parents=True, exist_ok=True)
-            check = _check_file(path, annotated, checker)
-        except PhotoError as error:
-            report |= {"ok": False, "verdict": "unreadable", "advice": [str(error)]}
-        else:
-            report |= json.loads(check.as_json())
+        annotated = output / inside.with_name(f"{inside.name}.jpg") if output else None
+        report = {"file": inside.as_posix(), **_report_on(path, annotated, checker)}
         bad += not report["ok"]
         reports.append(report)
         if arguments.json != "-":
@@ -147,6 +142,19 @@ def _check_folder(arguments: argparse.Namespace, checker: _Checker) -> int:
         print(f"{len(reports)} photos, {bad} rejected or unreadable")
     _write_json(arguments.json, json.dumps(reports, ensure_ascii=False, indent=2), photos)
     return 1 if bad else 0
+
+
+def _report_on(path: Path, annotated: Path | None, checker: _Checker) -> dict[str, object]:
+    """Give the JSON report on one photo of many; what goes wrong with it stands in the report."""
+    from ..photo_trouble import PHOTO_TROUBLE, in_words
+
+    try:
+        return dict(json.loads(_check_file(path, annotated, checker).as_json()))
+    except PhotoError as error:
+        return {"ok": False, "verdict": "unreadable", "advice": [str(error)]}
+    except PHOTO_TROUBLE as error:
+        logger.debug("%s failed", path, exc_info=True)
+        return {"ok": False, "verdict": "failed", "advice": [in_words(error, path)]}
 
 
 def _write_json(target: str | None, text: str, checked: Collection[Path]) -> None:

@@ -1,8 +1,9 @@
 """`compare`: before and after on one sheet, or every photo of two folders on contact sheets."""
 
 import argparse
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.epilog = (
         "Two folders give contact sheets. A photo is paired with the one of the same name, or of the longest name that "
-        "its own begins with (a.jpg with a_restored.png), in the same sub-folder. The restored side is not resampled."
+        "its own begins with (a.jpg with a_restored.png, not with ab.png), in the same sub-folder. The restored side "
+        "is not resampled."
     )
     add = parser.add_argument
     add("-i", "--before", "--input", type=Path, required=True, metavar="FILE|DIR", help="the original, or a folder")
@@ -57,7 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..compare import CompareSpec, before_after
     from ..photo import read_photo, write_photo
 
-    before, after = read_photo(arguments.before).pixels, read_photo(arguments.after).pixels
+    photos = read_photo(arguments.before), read_photo(arguments.after)
+    before, after = (photo.on_white for photo in photos)
     spec = CompareSpec(
         layout=arguments.layout,
         captions=_captions(arguments),
@@ -70,6 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
     sheet = before_after(before, after, spec, faces=faces)
     write_photo(output, sheet, protect=(arguments.before, arguments.after))
     print(f"{output}: {sheet.shape[2]}x{sheet.shape[1]} pixels")
+    for photo in photos:
+        shell.say_notes(photo)
     return 0
 
 
@@ -86,21 +91,37 @@ def pair_photos(before: Path, after: Path) -> tuple[list[tuple[Path, Path]], lis
         originals.setdefault(path.parent.relative_to(before), []).append(path)
     pairs, alone = [], []
     for path in list_photos(after, exclude=(before,)):
-        candidates = [
-            original
-            for original in originals.get(path.parent.relative_to(after), [])
-            if path.stem.startswith(original.stem)
-        ]
-        if candidates:
-            pairs.append((max(candidates, key=lambda original: len(original.stem)), path))
-        else:
+        original = _original_of(path, originals.get(path.parent.relative_to(after), []))
+        if original is None:
             alone.append(path)
+        else:
+            pairs.append((original, path))
     return pairs, alone
+
+
+def _original_of(restored: Path, originals: Sequence[Path]) -> Path | None:
+    """Find the original whose name a restored photo bears whole; of equal names, the one whose ending it bears too.
+
+    A folder run names the results of a.jpg and a.png, if both become JPEG, a.jpg and a_png.jpg.
+    """
+
+    def likeness(original: Path) -> tuple[int, bool, bool, bool]:
+        added = re.split(r"[\W_]+", restored.stem[len(original.stem) :].lower())
+        named = original.name == restored.name
+        return len(original.stem), named, original.suffix[1:].lower() in added, original.suffix == restored.suffix
+
+    named = (
+        original
+        for original in originals
+        if restored.stem.startswith(original.stem) and not restored.stem[len(original.stem) :][:1].isalnum()
+    )
+    return max(named, key=likeness, default=None)
 
 
 def _contact_sheets(arguments: argparse.Namespace, output: Path) -> int:
     from ..compare import SheetSpec, contact_sheet
-    from ..photo import write_photo
+    from ..photo import list_photos, write_photo
+    from ..photo_write import refuse_sources
 
     if arguments.per_page < 1:
         raise SettingsError(f"--per-page must be at least 1, got {arguments.per_page}.")
@@ -114,15 +135,17 @@ def _contact_sheets(arguments: argparse.Namespace, output: Path) -> int:
     pairs, alone = pair_photos(arguments.before, arguments.after)
     if not pairs:
         raise SettingsError(f"no photo in {arguments.after} bears the name of one in {arguments.before}.")
+    pages = [pairs[start : start + arguments.per_page] for start in range(0, len(pairs), arguments.per_page)]
+    paths = [output, *(output.with_stem(f"{output.stem}_{number}") for number in range(2, len(pages) + 1))]
+    paths = paths if arguments.output else [shell.free_name(path) for path in paths]
+    photos = [*list_photos(arguments.before), *list_photos(arguments.after)]
+    for path in paths:
+        refuse_sources(path, photos)
     with shell.ShellProgress() as progress:
         progress.start(len(pairs), "Reading")
-        for start in range(0, len(pairs), arguments.per_page):
-            page = pairs[start : start + arguments.per_page]
+        for path, page in zip(paths, pages, strict=True):
             sheet = contact_sheet(_read_pairs(page, progress), spec)
-            number = start // arguments.per_page + 1
-            path = output if number == 1 else output.with_stem(f"{output.stem}_{number}")
-            path = path if arguments.output else shell.free_name(path)
-            write_photo(path, sheet, protect=[photo for pair in pairs for photo in pair])
+            write_photo(path, sheet, protect=photos)
             print(f"{path}: {len(page)} pairs")
     for path in alone:
         sys.stderr.write(f"no original for {path}\n")
@@ -134,7 +157,10 @@ def _read_pairs(pairs: list[tuple[Path, Path]], progress: shell.ShellProgress) -
     from ..photo import read_photo
 
     for before, after in pairs:
-        yield ComparePair(read_photo(before).pixels, read_photo(after).pixels, before.name)
+        photos = read_photo(before), read_photo(after)
+        for photo in photos:
+            shell.say_notes(photo)
+        yield ComparePair(photos[0].on_white, photos[1].on_white, before.name)
         progress.advance()
 
 

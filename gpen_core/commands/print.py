@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from . import shell
 
 if TYPE_CHECKING:
-    import torch
-
     from ..photo import Photo
     from ..printing import PrintSheet, PrintSpec
     from ..types import Box
@@ -59,8 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise SettingsError("expected a photo: give it with --input.")
     spec = _spec(arguments)
     photo = read_photo(arguments.input)
-    pixels = _without_alpha(photo)
-    sheet = lay_out(pixels, spec, faces=_faces(photo, spec, arguments))
+    sheet = lay_out(photo.on_white, spec, faces=_faces(photo, spec, arguments))
     output = arguments.output or shell.free_name(arguments.input.with_name(f"{arguments.input.stem}_print.tif"))
     write_print(
         output,
@@ -95,19 +92,12 @@ def _spec(arguments: argparse.Namespace) -> "PrintSpec":
     )
 
 
-def _without_alpha(photo: "Photo") -> "torch.Tensor":
-    """Lay a transparent photo on white, as paper is."""
-    if photo.alpha is None:
-        return photo.pixels
-    return photo.pixels * photo.alpha + (1 - photo.alpha)
-
-
 def _faces(photo: "Photo", spec: "PrintSpec", arguments: argparse.Namespace) -> "list[Box]":
     if arguments.no_faces or spec.paper is None or spec.crop == "fit":
         return []
     from ..detect import detect_faces
 
-    found = detect_faces(photo.pixels[None], shell.chosen_detector(arguments))[0]
+    found = detect_faces(photo.on_white[None], shell.chosen_detector(arguments))[0]
     return [face.box for face in found]
 
 
@@ -118,5 +108,6 @@ def _say(output: Path, photo: "Photo", sheet: "PrintSheet") -> None:
         f"{width} × {height} pixels at {sheet.dpi:g} dpi; "
         f"enlarged ×{sheet.enlargement:.2f}, {sheet.effective_dpi:.0f} dpi of real detail"
     )
-    for warning in (*photo.notes, *sheet.warnings):
+    shell.say_notes(photo)
+    for warning in sheet.warnings:
         print(f"Note: {warning}")

@@ -149,6 +149,7 @@ def _restore_file(source: Path, output: Path, sheet: Path | None, arguments: arg
         )
     write_version(output, photo, result.pixels, quality=arguments.quality, keep_gps=arguments.keep_gps)
     _say_result(source, output, result)
+    shell.say_notes(photo)
     _say_model(restorer)
     if sheet is not None:
         from ..compare import CompareSpec, before_after

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..models.descriptor import Restorer, Upscaler
     from ..models.faceparsing import FaceParser
     from ..models.retinaface import FaceDetector
+    from ..photo import Photo
     from ..upscale import PlainUpscaler
 
 
@@ -52,6 +53,12 @@ class ShellProgress:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def say_notes(photo: "Photo") -> None:
+    """Print what a user should know about the reading of a photo."""
+    for note in photo.notes:
+        print(f"Note: {photo.source.name}: {note}")
 
 
 def free_name(path: Path) -> Path:

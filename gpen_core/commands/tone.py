@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--original", type=Path, metavar="FILE", help="the photo before restoring: its complexion is brought back")
     add("--match", type=float, default=1.0, metavar="0…1", help="how far, with --original (default %(default)s)")
-    add("--mask", type=Path, metavar="FILE", help="grey picture of the photo's size: white where to tone")
+    add("--mask", type=Path, metavar="FILE", help="grey picture of the photo's size: white and opaque where to tone")
     add("--save-mask", type=Path, metavar="FILE", help="write the mask that was used")
     add("--parser", metavar="FILE|NAME", help="face parsing weights for the mask; default: the face mesh")
     add("--quality", type=int, default=95, metavar="1…100", help="of JPEG and WebP results (default %(default)s)")
@@ -58,9 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
         match_original=arguments.match if arguments.original else 0,
     )
     photo = read_photo(arguments.input)
-    original = read_photo(arguments.original).pixels if arguments.original else None
+    original = read_photo(arguments.original) if arguments.original else None
     mask = _read_mask(arguments.mask, photo.size) if arguments.mask else _find_mask(photo.pixels, arguments)
-    toned = apply_tone(photo.pixels, mask, spec, original)
+    toned = apply_tone(photo.pixels, mask, spec, original.pixels if original else None)
     source: Path = arguments.input
     suffix = source.suffix if source.suffix.lower() in WRITABLE_SUFFIXES else ".png"
     output = arguments.output or shell.free_name(source.with_name(f"{source.stem}_tone{suffix}"))
@@ -69,6 +69,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.save_mask:
         write_photo(arguments.save_mask, mask.expand(3, -1, -1), protect=[*sources, output])
     print(f"{source.name} -> {output}: {float((mask > 0).float().mean()):.1%} of the photo toned")
+    for read in (photo, original):
+        if read is not None:
+            shell.say_notes(read)
     return 0
 
 
@@ -80,7 +83,8 @@ def _read_mask(path: Path, size: tuple[int, int]) -> "torch.Tensor":
         raise SettingsError(
             f'the mask "{path}" has {photo.size[1]}x{photo.size[0]} pixels, expected {size[1]}x{size[0]} as the photo.'
         )
-    return photo.pixels.mean(0)
+    mask = photo.pixels.mean(0)
+    return mask if photo.alpha is None else mask * photo.alpha
 
 
 def _find_mask(pixels: "torch.Tensor", arguments: argparse.Namespace) -> "torch.Tensor":

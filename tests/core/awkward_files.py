@@ -14,9 +14,9 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, TiffImagePlugin
 
-from .profiles_made_here import cmyk_profile, gamma_grey_profile, rgb_profile
+from .profiles_made_here import cmyk_profile, damaged_rgb_profile, gamma_grey_profile, rgb_profile, scanner_profile
 
 Maker = Callable[[Path, Image.Image], None]
 Look = Callable[[Image.Image], Image.Image]
@@ -174,11 +174,39 @@ def sixteen_bit_samples(picture: Image.Image, channels: int) -> np.ndarray:
     return np.dstack(planes).astype(np.uint16) * 256 + 100
 
 
-def png_of(header: bytes, packed: bytes) -> bytes:
-    chunks = ((b"IHDR", header), (b"IDAT", packed), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    )
+def deep_scan(channels: int) -> Maker:
+    """Write a 16-bit PNG as a scanner does: codes that its profile of tables explains, see `scanner_profile`."""
+
+    def make(path: Path, picture: Image.Image) -> None:
+        code = np.asarray(picture) / 255
+        linear = np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)
+        samples = (linear**0.5 * 65535).round().astype(">u2")
+        if channels == 4:
+            samples = np.dstack([samples, np.asarray(alpha_of(picture.size)).astype(">u2") * 257]).astype(">u2")
+        rows = b"".join(b"\0" + row.tobytes() for row in samples)
+        header = struct.pack(">2I5B", *picture.size, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+        path.write_bytes(png_of(header, zlib.compress(rows), _profile_chunk(scanner_profile())))
+
+    return make
+
+
+def deep_with_damaged_profile(path: Path, picture: Image.Image) -> None:
+    """Write a 16-bit PNG whose profile holds a curve that divides by nothing."""
+    png_16bit(3)(path, picture)
+    insert_chunk(path, *_profile_chunk(damaged_rgb_profile()))
+
+
+def _profile_chunk(profile: bytes) -> tuple[bytes, bytes]:
+    return b"iCCP", b"profile\0\0" + zlib.compress(profile)
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_of(header: bytes, packed: bytes, *more: tuple[bytes, bytes]) -> bytes:
+    chunks = ((b"IHDR", header), *more, (b"IDAT", packed), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(kind, data) for kind, data in chunks)
 
 
 def tiff_16bit(channels: int) -> Maker:
@@ -229,6 +257,31 @@ def multi(file_format: str) -> Maker:
 
 
 _LOSSLESS = {"WEBP": {"lossless": True}, "TIFF": {}, "MPO": {"quality": 95}}
+
+
+def grey_key_16(path: Path, picture: Image.Image) -> None:
+    """Write a 16-bit grey PNG in which a value that is not used means "transparent"."""
+    png_16bit(1)(path, picture)
+    insert_chunk(path, b"tRNS", struct.pack(">H", 1))
+
+
+def insert_chunk(png: Path, kind: bytes, data: bytes) -> None:
+    """Put a chunk behind a PNG's header."""
+    whole = png.read_bytes()
+    png.write_bytes(whole[:33] + png_chunk(kind, data) + whole[33:])
+
+
+def camera_raw(*tags: tuple[int, int, int]) -> Maker:
+    """Write what a camera's raw file begins with: its preview, and tags (number, type, value) that tell of the rest."""
+
+    def make(path: Path, picture: Image.Image) -> None:
+        entries = TiffImagePlugin.ImageFileDirectory_v2()
+        for number, kind, value in tags:
+            entries.tagtype[number] = kind
+            entries[number] = value
+        picture.save(path, "TIFF", tiffinfo=entries)
+
+    return make
 
 
 def heic(**settings: object) -> Maker:
@@ -310,8 +363,12 @@ AWKWARD_FILES: tuple[AwkwardFile, ...] = (
     AwkwardFile("broad_rgb.png", with_profile("PNG", BROAD_RGB)),
     AwkwardFile("grey_16.png", png_16bit(1), look=grey_of, bit_depth=16, grey=True),
     AwkwardFile("grey_alpha_16.png", png_16bit(2), look=grey_of, bit_depth=16, alpha=True, grey=True),
+    AwkwardFile("grey_key_16.png", grey_key_16, look=grey_of, bit_depth=16, alpha=True, grey=True),
     AwkwardFile("照片_16位.png", png_16bit(3), bit_depth=16),
     AwkwardFile("rgba_16.png", png_16bit(4), bit_depth=16, alpha=True),
+    AwkwardFile("scanner_16.png", deep_scan(3)),
+    AwkwardFile("scanner_alpha_16.png", deep_scan(4), alpha=True),
+    AwkwardFile("damaged_profile_16.png", deep_with_damaged_profile, bit_depth=16),
     AwkwardFile("orientation_6.png", oriented("PNG", 6), tolerance=0),
     # TIFF
     AwkwardFile("lzw.tif", saved("TIFF", compression="tiff_lzw"), tolerance=0),
@@ -345,6 +402,8 @@ AWKWARD_FILES: tuple[AwkwardFile, ...] = (
     AwkwardFile("text.jpg", holding(b"Dear Sir, attached is my photo.\n" * 20), "refused", "not a picture"),
     AwkwardFile("web_page.jpg", holding(b"<!DOCTYPE html><title>404</title>"), "refused", "a web page"),
     AwkwardFile("document.jpg", holding(b"%PDF-1.7\n"), "refused", "a PDF"),
+    AwkwardFile("raw.nef.tif", camera_raw((254, 4, 1), (330, 4, 8)), "refused", "a camera raw file"),
+    AwkwardFile("raw.dng.tif", camera_raw((50706, 1, b"\1\4\0\0")), "refused", "a camera raw file"),
     AwkwardFile("cut_head.jpg", cut(saved("JPEG"), 0.1), "refused", "damaged|not a picture"),
     AwkwardFile("cut.jpg", cut(saved("JPEG", quality=95), 0.8), "refused", "cut short"),
     AwkwardFile("cut_progressive.jpg", cut(saved("JPEG", progressive=True), 0.8), "refused", "cut short"),

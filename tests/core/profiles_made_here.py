@@ -46,6 +46,24 @@ def cmyk_profile(grid: int = 9) -> bytes:
     )
 
 
+@cache
+def scanner_profile(grid: int = 33) -> bytes:
+    """Make a scanner's profile of tables: the square of each stored value is light of sRGB's primaries."""
+    steps = np.linspace(0, 1, grid)
+    linear = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3) ** 2
+    code = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    tags = {b"A2B0": _lut16(3, 3, grid, _srgb_to_lab(code), lab_in=False), b"wtpt": _xyz(D50)}
+    return _profile(b"scnr", b"RGB ", b"Lab ", tags)
+
+
+def damaged_rgb_profile(gamma: float = 2.0, factor: float = 0.0) -> bytes:
+    """Make a matrix profile whose curves, (factor · x) to the power of gamma, make no sense."""
+    curve = b"para\0\0\0\0" + struct.pack(">2H3i", 1, 0, round(gamma * 65536), round(factor * 65536), 0)
+    columns = {b"rXYZ": (0.6, 0.3, 0.02), b"gXYZ": (0.2, 0.6, 0.06), b"bXYZ": (0.15, 0.06, 0.74)}
+    tags = {name: _xyz(column) for name, column in columns.items()} | {b"wtpt": _xyz(D50)}
+    return _profile(b"mntr", b"RGB ", b"XYZ ", tags | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve))
+
+
 def _nearest_inks(lab_codes: np.ndarray, inks: np.ndarray) -> np.ndarray:
     """Find the C, M, Y (no K) whose colour is nearest to each Lab, by trying a grid of them."""
     steps = np.linspace(0, 1, 21)
@@ -67,17 +85,17 @@ def _srgb_to_lab(rgb: np.ndarray) -> np.ndarray:
     return np.column_stack([lightness / 100, (a + 128) / 255, (b + 128) / 255])
 
 
-def _lut16(inputs: int, outputs: int, grid: int, table: np.ndarray) -> bytes:
+def _lut16(inputs: int, outputs: int, grid: int, table: np.ndarray, lab_in: bool = True) -> bytes:
     """Pack a lut16Type (ICC.1:2022 section 10.10); Lab of version 2, where white is 0xFF00."""
     table = np.asarray(table)
     if outputs == 3:
         table = table * 0xFF00 / 0xFFFF
     identity = struct.pack(">2H", 0, 0xFFFF)
     curves_in = identity * inputs
-    if inputs == 3:  # stretch the 0xFF00 of version 2 Lab to the whole grid
+    if inputs == 3 and lab_in:  # stretch the 0xFF00 of version 2 Lab to the whole grid
         curve = np.minimum(np.linspace(0, 0xFFFF, 257) * 0xFFFF / 0xFF00, 0xFFFF).round().astype(">u2").tobytes()
         curves_in = curve * 3
-    entries_in = 257 if inputs == 3 else 2
+    entries_in = 257 if inputs == 3 and lab_in else 2
     head = b"mft2\0\0\0\0" + struct.pack(">4B", inputs, outputs, grid, 0)
     matrix = struct.pack(">9i", *(65536 * np.eye(3, dtype=int)).ravel())
     values = (np.clip(table, 0, 1) * 0xFFFF).round().astype(">u2").tobytes()

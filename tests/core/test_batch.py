@@ -283,6 +283,13 @@ def test_no_face_is_passed_on_or_rejected_as_the_settings_say(run, tmp_path):
     assert stamps(tmp_path / "out2") == {}
 
 
+def test_what_is_to_know_about_the_reading_is_said_of_photos_without_a_face_too(run, tmp_path):
+    (tmp_path / "in").mkdir()
+    Image.new("CMYK", (70, 50)).save(tmp_path / "in/press.jpg")
+    [record] = run().records
+    assert record.reason.startswith("no face was found; passed on unchanged; CMYK without a profile")
+
+
 class TooSmall:
     def __init__(self, limit):
         self.limit = limit

@@ -7,11 +7,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional
 
-from gpen_core import cli, from_basicsr
+from gpen_core import check, cli, from_basicsr
 from gpen_core.check import PhotoCheck, check_photo, worst
 from gpen_core.check_limits import LABELS, CheckThresholds, names_of_limits
+from gpen_core.check_measures import PhotoMeasures
 from gpen_core.check_report import annotate, reasons
 from gpen_core.errors import MissingPackageError, SettingsError, ShapeError
 from gpen_core.headpose import HeadPose
@@ -241,6 +243,9 @@ def test_thresholds_are_settings(kit: Kit) -> None:
     assert strict.width.reason == CheckThresholds().width.reason
     with pytest.raises(SettingsError, match='there is no limit "wdth"; known are width, height'):
         CheckThresholds().with_limit("wdth", 1, 2)
+    for name in ("wdth", "limit"):
+        with pytest.raises(SettingsError, match=f'there is no limit "{name}"; known are width, height'):
+            CheckThresholds().limit(name)
     with pytest.raises(SettingsError, match="the limit to reject must be at most"):
         CheckThresholds().with_limit("width", 100, 200)
 
@@ -293,6 +298,56 @@ def test_a_folder_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixt
         "more/good.png": "warn",
     }
     assert (tmp_path / "out" / "more" / "good.png.jpg").is_file()
+
+
+def test_a_folder_is_never_its_own_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("anna.jpg", "anna.jpg.jpg"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(ASTRONAUT.read_bytes())
+    for output in ("in", "."):
+        assert cli.main(["check", "-i", str(tmp_path / "in"), "-o", str(tmp_path / output), "--no-niqe"]) == 1
+        assert "choose another one, beside or inside the input folder" in capsys.readouterr().err
+    assert (tmp_path / "in" / "anna.jpg.jpg").read_bytes() == ASTRONAUT.read_bytes()
+
+
+def test_one_photo_does_not_end_the_check_of_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(ASTRONAUT.read_bytes())
+    measure, trouble = check.measure_photo, [ZeroDivisionError("division by zero")]
+
+    def fail_once(*words: object, **more: object) -> PhotoMeasures:
+        if trouble:
+            raise trouble.pop()
+        return measure(*words, **more)
+
+    monkeypatch.setattr(check, "measure_photo", fail_once)
+    report = tmp_path / "report.json"
+    assert cli.main(["check", "-i", str(tmp_path), "--no-niqe", "--json", str(report), "--device", "cpu"]) == 1
+    entries = json.loads(report.read_text(encoding="utf-8"))
+    assert [entry["verdict"] for entry in entries] == ["failed", "warn"]
+    assert entries[0]["advice"] == ["ZeroDivisionError: division by zero"]
+    assert "failed     a.png  ZeroDivisionError" in capsys.readouterr().out
+
+
+def test_what_is_to_know_about_the_reading_is_in_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("CMYK", (64, 64)).save(tmp_path / "a.jpg")
+    words = ["check", "-i", str(tmp_path / "a.jpg"), "--no-niqe", "--device", "cpu"]
+    cli.main([*words, "--json", str(tmp_path / "report.json")])
+    assert "note: CMYK without a profile" in capsys.readouterr().out
+    notes = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["notes"]
+    assert notes[0].startswith("CMYK without a profile")
+
+
+def test_what_transparency_hides_is_not_checked(tmp_path: Path) -> None:
+    hidden = Image.open(ASTRONAUT).convert("RGBA")
+    hidden.putalpha(0)
+    hidden.save(tmp_path / "cut_out.png")
+    words = ["check", "-i", str(tmp_path / "cut_out.png"), "-o", str(tmp_path / "drawn.png"), "--no-niqe"]
+    cli.main([*words, "--json", str(tmp_path / "report.json"), "--device", "cpu"])
+    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["faces"] == []
+    assert Image.open(tmp_path / "drawn.png").getpixel((500, 500)) == (255, 255, 255)
 
 
 def test_wrong_words_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:

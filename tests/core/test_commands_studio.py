@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from gpen_core.cli import main
 from gpen_core.commands.compare import pair_photos
@@ -65,6 +66,45 @@ def test_tone_takes_a_mask_and_an_original(tmp_path):
     assert result[:, :, 30:].mean() == pytest.approx(0.6, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["restore", "-o", "out.png", "-i"],
+        ["tone", "--mask", "mask.png", "-o", "out.png", "-i"],
+        ["print", "--no-faces", "-o", "out.png", "-i"],
+        ["compare", "-a", "mask.png", "-o", "out.png", "-i"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_every_verb_says_what_is_to_know_about_the_reading(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.new("CMYK", (60, 40)).save("press.jpg")
+    photo(Path("mask.png"), 1)
+    assert main([*words, "press.jpg"]) == 0
+    assert "Note: press.jpg: CMYK without a profile" in capsys.readouterr().out
+
+
+def test_a_transparent_part_of_a_mask_is_not_toned(tmp_path):
+    photo(tmp_path / "a.png", 0.5)
+    opaque = torch.zeros(40, 60)
+    opaque[:, 30:] = 1
+    write_photo(tmp_path / "mask.png", torch.ones(3, 40, 60), alpha=opaque)
+    names = {name: str(tmp_path / f"{name}.png") for name in ("a", "mask", "used", "out")}
+    assert (
+        main(["tone", "-i", names["a"], "--mask", names["mask"], "--save-mask", names["used"], "-o", names["out"]]) == 0
+    )
+    assert torch.equal(read_photo(names["used"]).pixels[0], opaque)
+
+
+def test_sheets_do_not_show_what_transparency_hides(tmp_path):
+    for folder in ("before", "after"):
+        write_photo(tmp_path / folder / "a.png", torch.zeros(3, 40, 60), alpha=torch.zeros(40, 60))
+    words = ["--captions", "", "", "-o", str(tmp_path / "sheet.png")]
+    for names in (("before", "after"), ("before/a.png", "after/a.png")):
+        assert main(["compare", "-i", str(tmp_path / names[0]), "-a", str(tmp_path / names[1]), *words]) == 0
+        assert (read_photo(tmp_path / "sheet.png").pixels == 1).float().mean() > 0.9
+
+
 def test_tone_says_what_is_wrong(tmp_path, capsys):
     photo(tmp_path / "grey.png")
     photo(tmp_path / "mask.png", 1, (10, 10))
@@ -119,6 +159,42 @@ def test_photos_are_paired_by_the_longest_name_in_the_same_folder(tmp_path):
     named = [(str(a.relative_to(before)), str(b.relative_to(after))) for a, b in pairs]
     assert sorted(named) == [("a.png", "a_restored.png"), ("a_2.png", "a_2_restored.jpg"), ("sub/a.png", "sub/a.png")]
     assert alone == [after / "other" / "a.png"]
+
+
+@pytest.mark.parametrize(
+    ("originals", "restored", "wanted"),
+    [
+        (["IMG_1.png"], "IMG_10_restored.png", None),
+        (["IMG_1.png", "IMG_10.png"], "IMG_10_restored.png", "IMG_10.png"),
+        (["a.jpg", "a.png"], "a.png", "a.png"),
+        (["a.jpg", "a.png"], "a.jpg", "a.jpg"),
+        (["a.jpg", "a.png"], "a_png.jpg", "a.png"),
+        (["a.jpg", "a.PNG"], "a_restored_png_2.jpg", "a.PNG"),
+        (["a.jpg", "a.png"], "a_restored.png", "a.png"),
+        (["a.jpg", "a.png"], "a_restored.webp", "a.jpg"),
+    ],
+)
+def test_a_photo_is_paired_with_the_original_whose_whole_name_it_bears(originals, restored, wanted, tmp_path):
+    for path in (*(tmp_path / "before" / name for name in originals), tmp_path / "after" / restored):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    pairs, alone = pair_photos(tmp_path / "before", tmp_path / "after")
+    assert [before.name for before, _ in pairs] == ([] if wanted is None else [wanted])
+    assert len(alone) == (wanted is None)
+
+
+@pytest.mark.parametrize("folder", ["before", "after"])
+def test_no_page_of_sheets_replaces_a_photo_of_either_folder(folder, tmp_path, capsys):
+    for number in range(2):
+        photo(tmp_path / f"before/{number}.png")
+        photo(tmp_path / f"after/{number}.png", 0.8)
+    client = photo(tmp_path / folder / "sheet_2.png", 0.3)
+    bytes_before = client.read_bytes()
+    output = tmp_path / folder / "sheet.png"
+    words = ["compare", "-i", str(tmp_path / "before"), "-a", str(tmp_path / "after"), "-o", str(output)]
+    assert main([*words, "--per-page", "1"]) == 1
+    assert "sheet_2.png" in (said := capsys.readouterr().err) and "never overwritten" in said
+    assert client.read_bytes() == bytes_before and not output.exists()
 
 
 def test_a_sheet_never_replaces_a_source(tmp_path, capsys):

@@ -124,6 +124,8 @@ def test_errors_say_what_to_do():
         before_after(picture()[:1], picture())
     with pytest.raises(SettingsError, match="龘"):
         CompareSpec(captions=("龘", "After"))
+    with pytest.raises(SettingsError, match=r"1280000x1280000 pixels, the limit is 200 megapixels: .* magnify less"):
+        before_after(picture(), picture(), CompareSpec(layout="zoom", magnify=20_000), faces=[Box(40, 40, 60, 60)] * 2)
     with pytest.raises(SettingsError, match="at least one pair"):
         contact_sheet([])
     with pytest.raises(SettingsError, match="200 megapixels"):

@@ -7,17 +7,19 @@ import struct
 from importlib.util import find_spec
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFile, features
 
-from gpen_core.errors import PhotoError
+from gpen_core.errors import ModelMemoryError, PhotoError
+from gpen_core.icc import ProfileError, formula_profile
 from gpen_core.photo import Photo, list_photos, read_photo, write_version
 from gpen_core.photo_open import turn_upright
 
-from .awkward_files import AWKWARD_FILES, AwkwardFile, alpha_of, sixteen_bit_samples, smooth_picture
-from .profiles_made_here import cmyk_profile
+from .awkward_files import AWKWARD_FILES, AwkwardFile, alpha_of, insert_chunk, sixteen_bit_samples, smooth_picture
+from .profiles_made_here import cmyk_profile, damaged_rgb_profile
 
 READABLE = [file for file in AWKWARD_FILES if file.verdict == "reads"]
 REFUSED = [file for file in AWKWARD_FILES if file.verdict == "refused"]
@@ -160,6 +162,7 @@ def test_a_photo_taller_than_one_strip_is_whole(tmp_path):
         (".tif", {"dpi": (240.5, 120)}, (240.5, 120)),
         (".png", {}, None),
         (".jpg", {"dpi": (1, 1)}, None),
+        (".jpg", {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\1\x01\x0f\0\2\0\0\0\4Cam\0\0\0\0\0"}, None),
     ],
 )
 def test_resolution(suffix, settings, wanted, tmp_path):
@@ -231,6 +234,8 @@ def notes_of(name: str, folder: Path) -> str:
         ("cmyk.jpg", r"R = \(1 − C\)\(1 − K\)"),
         ("damaged_profile.jpg", "colour profile cannot be used"),
         ("wrong_profile.jpg", "for CMYK pixels"),
+        ("scanner_16.png", "^read at 8 bits, through its colour profile: that is made of tables"),
+        ("damaged_profile_16.png", r"cannot be used at 16 bits \(a damaged profile\)"),
         ("two_pages.tif", "only the first of 2 pictures"),
         ("animated.webp", "only the first of 2 pictures"),
         ("damaged_exif.jpg", "EXIF block is damaged or empty"),
@@ -243,6 +248,52 @@ def notes_of(name: str, folder: Path) -> str:
 )
 def test_what_a_user_should_know_is_noted(name, words, tmp_path):
     assert re.search(words, notes_of(name, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "words"),
+    [
+        (b"cICP", bytes([9, 16, 0, 1]), r"^coded for HDR or a wide gamut \(cICP 9/16\), but"),
+        (b"cICP", bytes([1, 13, 0, 1]), "^$"),
+        (b"gAMA", struct.pack(">I", 100_000), r"^says that its gamma is 1 \(linear light\), but is taken as sRGB$"),
+        (b"gAMA", struct.pack(">I", 45_455), "^$"),
+        (b"tEXt", b"gamma\0unknown", "^$"),
+        (b"tEXt", b"photoshop\0unknown", "^$"),
+    ],
+)
+def test_a_png_s_coding_that_is_not_followed_is_noted(kind, data, words, tmp_path):
+    smooth_picture().save(tmp_path / "a.png")
+    insert_chunk(tmp_path / "a.png", kind, data)
+    assert re.search(words, " ".join(read_photo(tmp_path / "a.png").notes))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "iptc", "words"),
+    [
+        (".jpg", False, "^its XMP details .* are not carried over"),
+        (".jpg", True, "^its XMP and IPTC details .* are not carried over"),
+        (".tif", True, "^its XMP and IPTC details .* are not carried over"),
+        (".webp", False, "^its XMP details .* are not carried over"),
+    ],
+)
+def test_details_that_are_not_carried_over_are_noted(suffix, iptc, words, tmp_path):
+    path, xmp = tmp_path / f"a{suffix}", b"<x:xmpmeta>5 stars</x:xmpmeta>"
+    rights = b"\x1c\x02\x74\0\x06Studio"
+    if suffix == ".tif":
+        smooth_picture().save(path, tiffinfo={700: xmp, 33723: rights})
+    else:
+        smooth_picture().save(path, xmp=xmp)
+    if iptc and suffix == ".jpg":
+        resource = b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + struct.pack(">I", len(rights)) + rights + b"\0"
+        data = path.read_bytes()
+        path.write_bytes(data[:2] + b"\xff\xed" + struct.pack(">H", len(resource) + 2) + resource + data[2:])
+    assert re.search(words, " ".join(read_photo(path).notes))
+
+
+@pytest.mark.parametrize(("gamma", "factor"), [(2, 0), (-2, 1), (30_000, 30_000)])
+def test_curves_that_cannot_be_computed_are_a_damaged_profile(gamma, factor):
+    with pytest.raises(ProfileError, match="damaged profile"):
+        formula_profile(damaged_rgb_profile(gamma, factor))
 
 
 def test_cmyk_without_a_profile_may_be_given_one(tmp_path):
@@ -270,6 +321,35 @@ def test_size_limit_is_checked_before_decoding(tmp_path):
     with pytest.raises(PhotoError, match="100 × 100 pixels, more than the 0 million allowed"):
         read_photo(tmp_path / "large.png", max_pixels=9999)
     assert read_photo(tmp_path / "large.png", max_pixels=10_000).size == (100, 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "error"),
+    [
+        ("baseline.jpg", "PIL.ImageFile.ImageFile.load", MemoryError()),
+        ("baseline.jpg", "PIL.ImageFile.ImageFile.load", OSError("out of memory error when reading image file")),
+        ("baseline.jpg", "gpen_core.photo._strips", MemoryError("Unable to allocate 4.60 KiB for an array")),
+        ("扫描_16位.tiff", "cv2.imdecode", cv2.error("(-4:Insufficient memory) Failed to allocate 9216 bytes")),
+        ("扫描_16位.tiff", "gpen_core.photo._strips", MemoryError("Unable to allocate 4.60 KiB for an array")),
+    ],
+)
+def test_want_of_memory_is_not_damage(name, place, error, tmp_path, monkeypatch):
+    path = made(next(file for file in AWKWARD_FILES if file.name == name), tmp_path, smooth_picture())
+
+    def fail(*words, **settings):
+        raise error
+
+    monkeypatch.setattr(place, fail)
+    with pytest.raises(ModelMemoryError, match=rf"{name}\" has 48 × 32 pixels, for which there is not enough memory"):
+        read_photo(path)
+
+
+def test_heic_size_limit_is_checked_before_decoding(tmp_path, monkeypatch):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    path = made(next(file for file in AWKWARD_FILES if file.name == "phone.heic"), tmp_path, smooth_picture())
+    monkeypatch.setattr(pillow_heif.HeifFile, "to_pillow", lambda self: pytest.fail("decoded"))
+    with pytest.raises(PhotoError, match="48 × 32 pixels, more than the 0 million allowed"):
+        read_photo(path, max_pixels=100)
 
 
 def test_a_host_that_lets_pillow_read_cut_files_changes_nothing(tmp_path, monkeypatch):
@@ -302,7 +382,7 @@ def test_listing_a_folder(tmp_path):
         "a.png",
         "notes.txt",
         ".hidden.jpg",
-        "子/c.heic",
+        "子/c.HIF",
         "sub/deep/d.tiff",
         "out/e.jpg",
         ".cache/f.jpg",
@@ -315,7 +395,7 @@ def test_listing_a_folder(tmp_path):
         "a.png",
         "b.JPG",
         "sub/deep/d.tiff",
-        "子/c.heic",
+        "子/c.HIF",
     ]
 
 

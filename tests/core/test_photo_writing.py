@@ -164,9 +164,13 @@ def test_a_resolution_alone_brings_no_empty_shooting_details(suffix, pixels, tmp
     assert 0x8769 not in found
 
 
-def test_what_pillow_cannot_write_is_said_in_words(tmp_path):
-    with pytest.raises(PhotoError, match=r"wide.webp.*cannot be written"):
-        write_photo(tmp_path / "wide.webp", torch.zeros(3, 2, 17000))
+@pytest.mark.parametrize(("suffix", "most"), [(".webp", 16383), (".jpg", 65500), (".jpeg", 65500)])
+def test_a_picture_too_long_for_its_format_is_refused_in_words(suffix, most, tmp_path):
+    words = (
+        rf"wide{suffix}\" cannot be written: .* at most {most} pixels a side, got {most + 1} × 2: choose PNG or TIFF"
+    )
+    with pytest.raises(PhotoError, match=words):
+        write_photo(tmp_path / f"wide{suffix}", torch.zeros(3, 2, most + 1))
     assert not list(tmp_path.iterdir())
 
 

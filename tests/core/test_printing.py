@@ -3,6 +3,7 @@
 import io
 import re
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -240,6 +241,26 @@ def test_pdf_has_one_page_of_the_exact_size(tmp_path):
     profile = data[data.index(b"/N 3") :]
     profile = profile[profile.index(b"stream\n") + 7 : profile.index(b"\nendstream")]
     assert zlib.decompress(profile) == srgb_profile()
+
+
+def test_a_pdf_longer_than_five_metres_has_a_larger_unit(tmp_path):
+    sheet = lay_out(photo(200, 20), PrintSpec(paper=Paper(6000, 600, dpi=20), bleed_mm=3))
+    data = write_print(tmp_path / "banner.pdf", sheet).read_bytes()
+    unit = 2 * 25.4 / 72
+    assert data.startswith(b"%PDF-1.6\n") and b"/UserUnit 2 " in data
+    assert [value * unit for value in pdf_box(data, "MediaBox")] == pytest.approx([0, 0, 6006, 606], abs=1e-3)
+    assert [value * unit for value in pdf_box(data, "TrimBox")] == pytest.approx([3, 3, 6003, 603], abs=1e-3)
+    assert max(pdf_box(data, "MediaBox")) <= 14400
+
+
+def test_a_pdf_holds_a_picture_that_no_jpeg_holds(tmp_path):
+    pixels = torch.rand(3, 2, 66_000)
+    sheet = replace(lay_out(photo(20, 20), PrintSpec()), pixels=pixels)
+    data = write_print(tmp_path / "long.pdf", sheet).read_bytes()
+    picture = data[data.index(b"/Width 66000") :]
+    packed = zlib.decompress(picture[picture.index(b"stream\n") + 7 : picture.index(b"\nendstream")])
+    found = np.frombuffer(packed, np.uint8).reshape(2, 66_000, 3) / 255
+    assert np.abs(found - pixels.permute(1, 2, 0).numpy()).max() <= 0.51 / 255
 
 
 def test_the_pdf_s_table_points_at_its_objects(tmp_path):
