@@ -13,6 +13,7 @@ from torch.nn import functional
 from gpen_core.errors import PhotoError, SettingsError, UnsupportedWeightsError, WeightsNotFoundError
 from gpen_core.models.gpen import GpenSpec
 from gpen_core.models.load import load_restorer
+from gpen_core.models.state_dict import read_metadata
 from gpen_core.training.data import FacePairs, find_faces, fit_to_template, read_face, vary_geometry
 from gpen_core.training.degrade import DegradeSettings, degrade, jpeg, motion_kernel
 from gpen_core.training.grow import grow, widen
@@ -267,6 +268,34 @@ def test_a_run_that_was_interrupted_ends_like_one_that_was_not(settings):
         assert torch.equal(value, resumed.network.state_dict()[key]), key
 
 
+@pytest.mark.parametrize("unreached", ["save_state", "export_generator"])
+def test_a_run_interrupted_in_its_last_report_exports_when_it_is_resumed(settings, monkeypatch, unreached):
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        train(replace(settings, images=4))
+        patched.setattr(f"gpen_core.training.loop.{unreached}", interrupt)
+        train(settings, resume=True)
+    train(settings, resume=True)
+    assert read_metadata(settings.out / "ema.safetensors")["images"] == "8"
+
+
+def test_a_run_that_does_not_end_with_a_whole_batch_is_saved_all_the_same(settings):
+    path = train(replace(settings, images=7, batch_size=3, save_every=100))
+    assert read_metadata(path)["images"] == "6"
+    assert resume_state(settings).images == 6
+
+
+def test_a_run_without_a_step_to_do_is_refused(settings):
+    for images in (0, 1):
+        with pytest.raises(SettingsError, match=r"no step is left to do: 0 pictures were seen, a step takes 2, .* 2$"):
+            train(replace(settings, images=images))
+    path = train(settings)
+    for images in (4, 8, 9):
+        with pytest.raises(SettingsError, match=r"8 pictures were seen, .* let it see at least 10$"):
+            train(replace(settings, images=images), resume=True)
+    path.unlink()
+    assert train(settings, resume=True).is_file()
+
+
 def test_a_run_leaves_weights_a_log_and_a_sheet(settings):
     path = train(settings)
     restorer = load_restorer(path)
@@ -355,6 +384,10 @@ def test_resuming_needs_a_checkpoint_of_the_same_shape(settings):
     train(settings)
     with pytest.raises(UnsupportedWeightsError, match="was trained with another shape"):
         train(replace(settings, spec=replace(TINY, n_mlp=2)), resume=True)
+
+
+def interrupt(*arguments, **options):
+    raise KeyboardInterrupt
 
 
 class StopAfter:
