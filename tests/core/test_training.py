@@ -24,6 +24,7 @@ from gpen_core.training.muon import Muon, orthogonalized
 from gpen_core.training.rival import Rival
 from gpen_core.training.settings import TrainSettings, small_spec
 from gpen_core.training.state import new_state, resume_state
+from gpen_core.training.validate import validation_set
 
 pytestmark = pytest.mark.skipif(find_spec("basicsr") is None, reason="basicsr is not installed")
 
@@ -76,6 +77,13 @@ def test_a_file_that_is_no_picture_is_named(tmp_path):
     (tmp_path / "a_1.jpg").write_text("no picture")
     with pytest.raises(PhotoError, match=r"a_1\.jpg"):
         read_face(tmp_path / "a_1.jpg")
+
+
+@pytest.mark.parametrize("count", [2, 4, 24])
+def test_faces_to_validate_with_are_spread_over_the_files_there_are(faces, count):
+    files = find_faces(faces).train[:4]
+    clear = validation_set(files, 32, 32, count).clear
+    assert len(clear.flatten(1).unique(dim=0)) == min(count, 4)
 
 
 def test_the_same_pair_comes_again(faces):
