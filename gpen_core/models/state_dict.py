@@ -207,7 +207,7 @@ def _unwrap(path: Path, content: object) -> dict[str, Tensor]:
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         kind = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
         raise UnsupportedWeightsError(f'"{path.name}" holds no state dict, but: {kind[:200]}')
-    state_dict = {str(key).removeprefix("module."): value for key, value in content.items()}
+    state_dict = {str(key).removeprefix("module."): value.detach() for key, value in content.items()}
     for key, value in state_dict.items():
         _check_plain(path, key, value)
     return state_dict

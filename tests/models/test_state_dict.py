@@ -37,8 +37,9 @@ def assert_weights(read):
         lambda weights: {"params_ema": weights, "params": {}},
         lambda weights: {"epoch": 3, "state_dict": {f"module.{key}": value for key, value in weights.items()}},
         lambda weights: {"model": {"state_dict": weights}},
+        lambda weights: {key: torch.nn.Parameter(value, value.is_floating_point()) for key, value in weights.items()},
     ],
-    ids=["bare", "g_ema", "params_ema", "state_dict+module", "two deep"],
+    ids=["bare", "g_ema", "params_ema", "state_dict+module", "two deep", "parameters"],
 )
 def test_every_usual_wrapping_gives_the_same_tensors(tmp_path, wrap, legacy):
     path = save(tmp_path / "w.pth", wrap(WEIGHTS), legacy)
