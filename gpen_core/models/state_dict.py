@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UnsupportedWeightsError, WeightsNotFoundError
-from .tensor_file import TensorFile, in_threads
+from .tensor_file import MAX_DIMENSIONS, TensorFile, in_threads
 
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 """Endings of files that may hold weights; what a file is, is read from its content alone."""
@@ -227,6 +227,8 @@ def _check_plain(path: Path, key: str, value: Tensor) -> None:
         raise UnsupportedWeightsError(
             f'"{path.name}": "{key}" is stored as {value.layout} {value.dtype}; expected plain tensors of numbers'
         )
+    if value.dim() > MAX_DIMENSIONS:
+        raise UnsupportedWeightsError(f'"{path.name}": "{key}" has {value.dim()} dimensions; no weight has so many')
     # A tensor of stride 0 spans any shape over one stored number, and would fill memory once copied.
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
         raise UnsupportedWeightsError(
