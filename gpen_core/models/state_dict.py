@@ -93,6 +93,16 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     return dict(_open_safetensors(path).metadata)
 
 
+def read_saved(path: Path) -> object:
+    """Read whatever torch saved that is made of tensors and plain values, such as a checkpoint.
+
+    Raises:
+        WeightsNotFoundError: if there is no such file.
+        UnsupportedWeightsError: if it is of another format, damaged, or holds other Python objects.
+    """
+    return _read(path, "cpu")
+
+
 def file_format(path: Path) -> FileFormat:
     """Tell a weights file's format by its first bytes.
 

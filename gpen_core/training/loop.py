@@ -105,7 +105,8 @@ class Stepper:
 
     def _judge(self, poor: Tensor, restored: Tensor, clear: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Give the parts of the loss, and the gradient by which they pull at the restored picture."""
-        rival, window = self.state.rival, _window(self.settings, self.state.images)
+        rival = self.state.rival if self.settings.adversarial else None
+        window = _window(self.settings, self.state.images)
         parts = self.loss(restored, clear, window)
         (pull,) = torch.autograd.grad(parts["total"], restored)
         if rival:

@@ -23,7 +23,7 @@ from gpen_core.training.losses import LossWeights, RestorationLoss, structural_s
 from gpen_core.training.muon import Muon, orthogonalized
 from gpen_core.training.rival import Rival
 from gpen_core.training.settings import TrainSettings, small_spec
-from gpen_core.training.state import new_state, resume_state
+from gpen_core.training.state import new_state, resume_state, save_state
 from gpen_core.training.validate import validation_set
 
 pytestmark = pytest.mark.skipif(find_spec("basicsr") is None, reason="basicsr is not installed")
@@ -238,9 +238,28 @@ def test_no_gradient_direction_is_no_step():
 def test_a_small_generator_has_one_width_for_each_level():
     assert small_spec(64).channels == (160, 160, 160, 128, 112)
     assert small_spec(16, channels=[8, 6, 4]) == GpenSpec(16, 128, 4, (8, 6, 4))
-    for size, channels in ((48, None), (512, None), (64, [8, 8])):
+    for size, channels in ((48, None), (512, None), (64, [8, 8]), (2, None), (4, [8]), (0, None), (8, [8, 0])):
         with pytest.raises(SettingsError, match=f"got size {size} and widths"):
             small_spec(size, channels=channels)
+    for style_dim, layers in ((0, 4), (8, -1)):
+        with pytest.raises(SettingsError, match=f"got {style_dim}, {layers}"):
+            small_spec(64, style_dim, layers)
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [("images", 0), ("batch_size", 1), ("ema_images", 1), ("aligned_size", 1), ("workers", 0), ("save_every", 1)],
+)
+def test_counts_have_a_least_value(name, least):
+    TrainSettings(Path(), Path(), **{name: least})
+    with pytest.raises(SettingsError, match=f"expected {name} of at least {least}, got {least - 1}"):
+        TrainSettings(Path(), Path(), **{name: least - 1})
+
+
+def test_six_channels_carry_the_picture_at_first():
+    initial_generator(GpenSpec(8, 8, 1, (8, 6)), seed=0)
+    with pytest.raises(SettingsError, match="expected a last width of at least 6, which carry the picture, got 5"):
+        initial_generator(GpenSpec(8, 8, 1, (8, 5)), seed=0)
 
 
 def test_structural_similarity_is_what_it_says_on_a_plain_case():
@@ -332,6 +351,11 @@ def test_a_rival_joins_a_run_and_is_remembered(settings):
     fresh = new_state(with_rival).rival.network.state_dict()
     assert any(not torch.equal(saved[key], fresh[key]) for key in saved)
 
+    train(replace(settings, images=16), resume=True)  # it rests
+    assert "rival" not in (settings.out / "log.txt").read_text().splitlines()[-1]
+    kept = resume_state(with_rival).rival.network.state_dict()
+    assert all(torch.equal(saved[key], kept[key]) for key in saved)
+
 
 def test_a_rival_pulls_as_strongly_as_it_is_told(settings):
     with_rival = replace(settings, adversarial=0.5)
@@ -384,6 +408,21 @@ def test_a_run_is_never_begun_over_another(settings):
     train(settings)
     with pytest.raises(SettingsError, match="holds a checkpoint already; add --resume"):
         train(settings)
+
+
+@pytest.mark.parametrize("damage", ["cut short", "another file", "a pickle", "weights alone"])
+def test_a_checkpoint_that_is_none_is_named(settings, damage):
+    settings.out.mkdir()
+    path = save_state(new_state(settings), settings.out)
+    if damage == "weights alone":
+        torch.save(new_state(settings).network.state_dict(), path)
+    else:
+        whole = path.read_bytes()
+        path.write_bytes(
+            {"cut short": whole[: len(whole) // 2], "another file": b"GIF89a", "a pickle": b"\x80\x04N."}[damage]
+        )
+    with pytest.raises(UnsupportedWeightsError, match=r"last\.pth. .*no checkpoint of a run\. Start anew in another"):
+        train(settings, resume=True)
 
 
 def test_resuming_needs_a_checkpoint_of_the_same_shape(settings):
