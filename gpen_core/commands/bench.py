@@ -7,6 +7,7 @@ import subprocess  # nosec B404
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
@@ -42,8 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.child:
         print(json.dumps(_work(json.loads(arguments.child))))
         return 0
-    if arguments.official and not (arguments.official / "face_model" / "gpen_model.py").is_file():
-        raise SettingsError(f'expected a checkout of GPEN with face_model/gpen_model.py, got "{arguments.official}".')
+    _check(arguments)
     record: dict[str, Any] = {"machine": machine.describe_machine(arguments.threads)}
     print(f"{record['machine']['processor']}, {arguments.threads} threads, load {record['machine']['load']}")
     available = networks.available_forms(arguments.official)
@@ -59,6 +59,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse what would fail only after minutes of measuring."""
+    if min(arguments.rounds, arguments.threads) < 1 or not all(0 < size < inf for size in arguments.megapixels):
+        raise SettingsError("expected at least one round and one thread, and photos of more than 0 megapixels")
+    if arguments.official and not (arguments.official / "face_model" / "gpen_model.py").is_file():
+        raise SettingsError(f'expected a checkout of GPEN with face_model/gpen_model.py, got "{arguments.official}".')
+    if arguments.json and not arguments.json.absolute().parent.is_dir():
+        raise SettingsError(f'there is no folder "{arguments.json.parent}" to write the figures into')
 
 
 def _network_parts(arguments: argparse.Namespace, size: str, folder: Path) -> dict[str, Any]:
@@ -174,6 +184,7 @@ def _megabytes(count: int | None) -> str:
 
 def _child(task: str, order: networks.Order | photo.PhotoOrder, official: Path | None = None) -> dict[str, Any]:
     """Do a task in a process of its own."""
+    official = official and official.resolve()  # the process runs in that folder
     words = [sys.executable, "-m", __package__.partition(".")[0], "bench", "--child"]
     message = json.dumps({"task": task, "order": asdict(order)}, default=str)
     places = [str(Path(__file__).parents[2]), *([str(official / "face_model"), str(official)] if official else [])]
