@@ -200,6 +200,19 @@ def test_changed_weights_make_a_new_form() -> None:
     torch.testing.assert_close(second(pictures), network(pictures), atol=3e-5, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_changed_behind_torchs_back_are_noticed(dtype: torch.dtype) -> None:
+    network = random_network(GpenSpec(64, style_dim=24, n_mlp=1, channels=(20, 12, 36, 8, 5))).to(dtype)
+    form = FastForm()
+    first = form.of(network)
+    for value in network.parameters():
+        value.data.mul_(-2)
+        second = form.of(network)
+        assert second is not first
+        first = second
+    assert form.of(network) is first
+
+
 def test_only_a_whole_type_on_the_processor_with_the_usual_blur_has_a_fast_form() -> None:
     network = random_network(GpenSpec.published(32, style_dim=16, n_mlp=2, narrow=0.03125))
     assert suits(network)
