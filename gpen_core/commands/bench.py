@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Networks have random weights of the published shapes; the forms of one network take turns, and ratios are "
         "medians over rounds, so that other load on the machine weighs on all of them. Every measurement runs in a "
         "process of its own. onnxruntime is measured if the packages onnx and onnxruntime are installed, bfloat16 "
-        "where the processor multiplies it faster than float32."
+        "where the processor multiplies it."
     )
     add = parser.add_argument
     add("--size", choices=tuple(networks.CONFIGURATIONS), action="append", help="network; default: 256 and 512")
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     if "onnxruntime" not in available:
         print("not measured: onnxruntime (install onnx and onnxruntime)")
     if "fast, bf16" not in available:
-        print("not measured: bfloat16 (this processor multiplies it slower than float32)")
+        print("not measured: bfloat16 (this processor does not multiply it)")
     with TemporaryDirectory() as folder:
         for size in arguments.size or networks.CONFIGURATIONS:
             record[f"network {size}"] = _network_parts(arguments, size, Path(folder))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from ..errors import SettingsError
+from ..models.gpen.products import multiplies_bfloat16
 from ..progress import NoProgress, Progress
 from .data import FacePairs, find_faces
 from .degrade import DegradeSettings
@@ -38,9 +39,15 @@ def train(settings: TrainSettings, *, resume: bool = False, progress: Progress |
         The exported weights file.
 
     Raises:
-        SettingsError: if the data folder is of no use, the run's folder is taken, or no step is left to do.
+        SettingsError: if the data folder is of no use, the run's folder is taken, no step is left to do, or the
+            processor does not multiply bfloat16 that was asked for.
         MissingPackageError: if basicsr or the feature network is not installed.
     """
+    if settings.precision == "bfloat16" and not multiplies_bfloat16():
+        raise SettingsError(
+            "this processor does not multiply bfloat16, and training would take many times as long as in float32; "
+            "leave --bf16 out"
+        )
     progress = progress or NoProgress()
     files = find_faces(settings.data)
     state = start_state(settings, resume=resume)

@@ -24,7 +24,7 @@ def test_ratios_are_taken_round_by_round() -> None:
 
 def test_bfloat16_is_measured_only_where_the_processor_multiplies_it(monkeypatch) -> None:
     for is_fast in (True, False):
-        monkeypatch.setattr("gpen_core.bench.networks.multiplies_bfloat16", lambda answer=is_fast: answer)
+        monkeypatch.setattr("gpen_core.models.gpen.products.multiplies_bfloat16", lambda answer=is_fast: answer)
         assert ("fast, bf16" in available_forms(None)) == is_fast
 
 

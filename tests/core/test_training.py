@@ -404,6 +404,13 @@ def test_a_run_never_starts_from_weights_of_another_shape(settings, spec):
         train(replace(settings, spec=spec, start_from=weights))
 
 
+def test_bfloat16_is_refused_where_the_processor_does_not_multiply_it(settings, monkeypatch):
+    monkeypatch.setattr("gpen_core.training.loop.multiplies_bfloat16", lambda: False)
+    with pytest.raises(SettingsError, match=r"does not multiply bfloat16, .*; leave --bf16 out"):
+        train(replace(settings, precision="bfloat16"))
+    assert not settings.out.exists()
+
+
 def test_a_run_is_never_begun_over_another(settings):
     train(settings)
     with pytest.raises(SettingsError, match="holds a checkpoint already; add --resume"):

@@ -4,6 +4,7 @@ The plain network is the truth: this form is made from it, holds nothing that co
 only in the order of the arithmetic (`fast_layers.py`, `winograd.py`) and in using its memory again in the next call.
 """
 
+import logging
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,10 @@ from torch import Tensor, nn
 
 from .fast_layers import Features, First, FirstFeatures, Halving, Reader, Styled, linear
 from .network import Blur, EqualizedLinear, GpenGenerator, StyledConv, ToRGB, Upsample
+from .products import multiplies_bfloat16
 from .workspace import Workspace
+
+logger = logging.getLogger(__name__)
 
 _AT_ONCE = 2
 """Faces computed at the same time, each by its share of torch's threads: the fewer threads divide a face, the less they
@@ -33,7 +37,8 @@ class FastGenerator:
 
     Args:
         network: as `suits` wants it. Its weights are used in place, some of them in another order of memory than
-            before. bfloat16 is for processors that multiply it (AMX, AVX512-BF16); on others it is slow.
+            before. bfloat16 is for processors that multiply it (AMX, AVX512-BF16); on others it is slow, which the
+            log says.
     """
 
     def __init__(self, network: GpenGenerator) -> None:
@@ -44,6 +49,8 @@ class FastGenerator:
         decoder = network.generator
         # Memory laid out in inference mode could not be used outside of it.
         with torch.inference_mode(False), torch.no_grad(), torch.autocast("cpu", enabled=False):
+            if self._dtype == torch.bfloat16 and not multiplies_bfloat16():
+                logger.warning("this processor does not multiply bfloat16: float32 (fp32) is many times faster here")
             stages = [network.get_submodule(f"ecd{stage}.0") for stage in range(len(self._channels))]
             self._first = First(stages[0])
             self._encoder = [Halving(stage) for stage in stages[1:]]
