@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from gpen_core.errors import GpenError, ShapeError, UnsupportedWeightsError, WeightsNotFoundError
+from gpen_core.models import ledger
 from gpen_core.models.gpen import GpenGenerator, GpenSpec
 from gpen_core.models.load import load_restorer
 
@@ -64,10 +65,20 @@ def test_half_precision_storage_computes_in_float32(network, tmp_path):
 
 
 def test_the_record_of_a_file_names_it_and_its_template(network, tmp_path):
-    record = {"name": "house style", "template": "ffhq", "task": "colorize"}
+    record = {"name": "house style", "template": "ffhq", "task": "restore"}
     save_file(network.state_dict(), tmp_path / "x.safetensors", metadata=record)
     restorer = load_restorer(tmp_path / "x.safetensors")
-    assert (restorer.name, restorer.template, restorer.task) == ("house style", "ffhq", "colorize")
+    assert (restorer.name, restorer.template) == ("house style", "ffhq")
+
+
+@pytest.mark.parametrize("told_by", ["record", "ledger"])
+def test_a_network_for_another_task_is_refused(network, tmp_path, told_by):
+    metadata = {"task": "colorize"} if told_by == "record" else None
+    save_file(network.state_dict(), tmp_path / "x.safetensors", metadata=metadata)
+    if told_by == "ledger":
+        ledger.record(tmp_path, "GPEN-Colorization-1024", ledger.Entry("x.safetensors", "0" * 64, 1, "test"))
+    with pytest.raises(UnsupportedWeightsError, match=r'"x.safetensors" is for the task "colorize", .* cannot do yet'):
+        load_restorer(tmp_path / "x.safetensors")
 
 
 def test_an_unknown_template_is_refused(network, tmp_path):
