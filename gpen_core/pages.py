@@ -26,4 +26,4 @@ def allocate(count: int) -> Tensor:
             with contextlib.suppress(OSError):  # a system without large pages
                 pages.madvise(mmap.MADV_HUGEPAGE)
             return torch.frombuffer(pages, dtype=torch.uint8)
-    return torch.empty(count, dtype=torch.uint8)
+    return torch.empty(count, dtype=torch.uint8, device="cpu")

@@ -294,13 +294,14 @@ def fingerprint(*paths: Path | None) -> str:
 def on_device(*models: Hosted, activation_bytes: int = 0) -> Iterator[None]:
     """Have the weights of `models` on the compute device inside the block.
 
-    ComfyUI makes room by evicting others. Afterwards models that do not stay leave the device.
+    ComfyUI makes room by evicting others. Afterwards, also where one did not fit, models that do not stay leave the
+    device.
     """
     patchers = [one.patcher for one in models]
-    management.load_models_gpu(patchers, memory_required=activation_bytes, force_full_load=True)
-    for one in models:
-        one.model.to(device=one.patcher.load_device)
     try:
+        management.load_models_gpu(patchers, memory_required=activation_bytes, force_full_load=True)
+        for one in models:
+            one.model.to(device=one.patcher.load_device)
         yield
     finally:
         for one in models:

@@ -15,7 +15,7 @@ from .lease import NetworkNode
 _PUBLISHED = {
     f"{card.name} (published, {card.licence.name.split(';')[-1].strip()})": card
     for card in CATALOG
-    if card.architecture == "GPEN" and card.task == "restore"
+    if card.role == "restorer" and card.is_usable
 }
 """Menu entries for the published networks, whether they are on this machine or not."""
 

@@ -13,7 +13,6 @@ import numpy as np
 from .machine import peak_memory
 
 if TYPE_CHECKING:
-    import torch
     from numpy.typing import NDArray
 
     from ..models.gpen import GpenSpec
@@ -60,19 +59,14 @@ def available_forms(official: Path | None) -> tuple[str, ...]:
 
     bfloat16 only where the processor multiplies it in hardware: elsewhere a call would take minutes.
     """
+    from ..models.gpen.products import multiplies_bfloat16
+
     missing = set() if official else {"official"}
     if not multiplies_bfloat16():
         missing.add("fast, bf16")
     if not (find_spec("onnxruntime") and find_spec("onnx")):
         missing.add("onnxruntime")
     return tuple(form for form in FORMS if form not in missing)
-
-
-def multiplies_bfloat16() -> bool:
-    """Tell whether this processor makes a matrix product faster in bfloat16 than in float32."""
-    import torch
-
-    return _gemm_speed(512, torch.bfloat16) > _gemm_speed(512, torch.float32)
 
 
 def make_weights(path: Path, configuration: str, export: bool) -> None:
@@ -114,7 +108,7 @@ def measure_speed(order: Order) -> dict[str, object]:
     work = 2.0 * products(spec) * order.batch
     bounds = []
     for _ in range(order.rounds):
-        bounds.append(work / _gemm_speed(2048, torch.float32))
+        bounds.append(work / _gemm_speed(2048))
         for form, call in calls.items():
             time.sleep(_PAUSE)
             start = time.perf_counter()
@@ -236,14 +230,14 @@ def _official(weights: Path) -> "Forward":
     return call
 
 
-def _gemm_speed(side: int, dtype: "torch.dtype") -> float:
-    """Give the operations per second of a matrix product by the library the fast form takes, the best of three."""
+def _gemm_speed(side: int) -> float:
+    """Give the operations per second of a product by the library the fast form takes, in float32, the best of three."""
     import torch
 
     from ..models.gpen.products import onednn_is_faster, onednn_product
 
-    left, right, out = (torch.ones(side, side, dtype=dtype) for _ in range(3))
-    by_onednn = dtype == torch.float32 and onednn_is_faster()
+    left, right, out = (torch.ones(side, side) for _ in range(3))
+    by_onednn = onednn_is_faster()
     best = float("inf")
     for _ in range(3):
         start = time.perf_counter()

@@ -7,6 +7,7 @@ import subprocess  # nosec B404
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Networks have random weights of the published shapes; the forms of one network take turns, and ratios are "
         "medians over rounds, so that other load on the machine weighs on all of them. Every measurement runs in a "
         "process of its own. onnxruntime is measured if the packages onnx and onnxruntime are installed, bfloat16 "
-        "where the processor multiplies it faster than float32."
+        "where the processor multiplies it."
     )
     add = parser.add_argument
     add("--size", choices=tuple(networks.CONFIGURATIONS), action="append", help="network; default: 256 and 512")
@@ -42,15 +43,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.child:
         print(json.dumps(_work(json.loads(arguments.child))))
         return 0
-    if arguments.official and not (arguments.official / "face_model" / "gpen_model.py").is_file():
-        raise SettingsError(f'expected a checkout of GPEN with face_model/gpen_model.py, got "{arguments.official}".')
+    _check(arguments)
     record: dict[str, Any] = {"machine": machine.describe_machine(arguments.threads)}
     print(f"{record['machine']['processor']}, {arguments.threads} threads, load {record['machine']['load']}")
     available = networks.available_forms(arguments.official)
     if "onnxruntime" not in available:
         print("not measured: onnxruntime (install onnx and onnxruntime)")
     if "fast, bf16" not in available:
-        print("not measured: bfloat16 (this processor multiplies it slower than float32)")
+        print("not measured: bfloat16 (this processor does not multiply it)")
     with TemporaryDirectory() as folder:
         for size in arguments.size or networks.CONFIGURATIONS:
             record[f"network {size}"] = _network_parts(arguments, size, Path(folder))
@@ -59,6 +59,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse what would fail only after minutes of measuring."""
+    if min(arguments.rounds, arguments.threads) < 1 or not all(0 < size < inf for size in arguments.megapixels):
+        raise SettingsError("expected at least one round and one thread, and photos of more than 0 megapixels")
+    if arguments.official and not (arguments.official / "face_model" / "gpen_model.py").is_file():
+        raise SettingsError(f'expected a checkout of GPEN with face_model/gpen_model.py, got "{arguments.official}".')
+    if arguments.json and not arguments.json.absolute().parent.is_dir():
+        raise SettingsError(f'there is no folder "{arguments.json.parent}" to write the figures into')
 
 
 def _network_parts(arguments: argparse.Namespace, size: str, folder: Path) -> dict[str, Any]:
@@ -174,6 +184,7 @@ def _megabytes(count: int | None) -> str:
 
 def _child(task: str, order: networks.Order | photo.PhotoOrder, official: Path | None = None) -> dict[str, Any]:
     """Do a task in a process of its own."""
+    official = official and official.resolve()  # the process runs in that folder
     words = [sys.executable, "-m", __package__.partition(".")[0], "bench", "--child"]
     message = json.dumps({"task": task, "order": asdict(order)}, default=str)
     places = [str(Path(__file__).parents[2]), *([str(official / "face_model"), str(official)] if official else [])]

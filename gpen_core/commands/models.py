@@ -56,7 +56,7 @@ def _list(arguments: argparse.Namespace) -> int:
     for card in CATALOG:
         path = locate(card, folders)
         size = f"{card.expected_bytes / 1e6:.0f} MB" if card.expected_bytes else "size unknown"
-        print(f"{card.name:25} {card.role:8} {card.task:8} {size:>12}  {_licence(card)}")
+        print(f"{card.name:25} {card.role:8} {card.task:8} {size:>12}  {_licence(card)}{_use(card)}")
         if path is not None:
             print(f"{'':25} here: {path}")
     others = [found for found in find_files(folders) if not found.cards]
@@ -76,6 +76,8 @@ def _fetch(arguments: argparse.Namespace) -> int:
     cards = [find_card(name) for name in arguments.names]
     for card in cards:
         print(f"{card.name}: licence: {_licence(card)}")
+        if not card.is_usable:
+            print(f"{card.name}: this pack cannot use it yet; it is fetched for other programs")
         with ByteProgress() as progress:
             path = fetch(card, arguments.to, progress=progress, accept_change=arguments.accept_change)
         print(f"{card.name}: {path}")
@@ -144,6 +146,10 @@ def _convert(arguments: argparse.Namespace) -> int:
 
 def _licence(card: "WeightsCard") -> str:
     return card.licence.name + ("  [NON-COMMERCIAL]" if card.licence.non_commercial else "")
+
+
+def _use(card: "WeightsCard") -> str:
+    return "" if card.is_usable else "  [NOT USABLE YET]"
 
 
 def _content(found: "FoundFile") -> str:

@@ -79,6 +79,11 @@ class WeightsCard:
         return self.file_name.rsplit(".", 1)[0]
 
     @property
+    def is_usable(self) -> bool:
+        """Whether this pack can run its network: of restorers, so far, GPEN's own task alone."""
+        return self.role != "restorer" or (self.architecture == "GPEN" and self.task == "restore")
+
+    @property
     def expected_bytes(self) -> int | None:
         """The best figure there is for its length."""
         return self.size_bytes or self.about_bytes

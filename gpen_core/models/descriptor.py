@@ -30,7 +30,6 @@ class Restorer(PlacedNetwork):
         name: what to call it before users.
         spec: hyper-parameters, as read from the weights.
         source: the file the weights came from.
-        task: what it was trained for, "restore" unless its file says otherwise.
     """
 
     network: nn.Module
@@ -39,7 +38,6 @@ class Restorer(PlacedNetwork):
     name: str
     spec: GpenSpec
     source: Path
-    task: str = "restore"
     _fast: FastForm = field(default_factory=FastForm, init=False, repr=False)
 
     def __call__(self, crops: Tensor) -> Tensor:

@@ -59,11 +59,14 @@ def fetch(
             if path.exists():
                 _take_existing(path, card, accept_change)
             else:
-                _check_room(card, folder)
-                _fetch_new(_Fetch(path, card, accept_change, settings or TransferSettings(), progress))
+                job = _Fetch(path, card, accept_change, settings or TransferSettings(), progress)
+                _check_room(job)
+                _fetch_new(job)
     except OSError as error:
         if isinstance(error, GpenError):
             raise
+        if not accept_change and _is_there(path, card):  # in a folder that cannot be written
+            return path
         raise DownloadError(
             f"{card.name} could not be stored in {folder}: {error.strerror or error}. Make it writable, or set "
             f"{FOLDERS_VARIABLE} to another one."
@@ -108,6 +111,13 @@ def _take_existing(path: Path, card: WeightsCard, accept_change: bool) -> None:
         raise DownloadError(f'"{path}" is not {card.name}: {problem}. Move it away, then fetch again.')
     if accept_change or card.name not in read_ledger(path.parent):
         record(path.parent, card.name, Entry(path.name, hash_file(path), path.stat().st_size, str(path)))
+
+
+def _is_there(path: Path, card: WeightsCard) -> bool:
+    try:
+        return path.is_file() and not problem_with(path, card)
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,8 +199,9 @@ def _length(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _check_room(card: WeightsCard, folder: Path) -> None:
-    needed = (card.expected_bytes or 0) + _ROOM_TO_SPARE
+def _check_room(job: _Fetch) -> None:
+    card, folder = job.card, job.path.parent
+    needed = max(0, (card.expected_bytes or 0) - _length(job.part)) + _ROOM_TO_SPARE
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DownloadError(

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import UnsupportedWeightsError
 from ..types import TemplateName
 from .descriptor import Restorer, Upscaler
-from .places import EMBEDDED_FOLDER, resolve_source
+from .places import EMBEDDED_FOLDER, describe_file, resolve_source
 from .registry import RESTORERS, UPSCALERS, Architecture, SpecT, describe_foreign, find_architecture
 from .state_dict import read_layout, read_metadata, read_state_dict
 
@@ -47,11 +47,12 @@ def load_restorer(
 
     Raises:
         WeightsNotFoundError: if there is no such file.
-        UnsupportedWeightsError: if the file holds anything but a whole restorer.
+        UnsupportedWeightsError: if the file holds anything but a whole restorer, or one that colours, fills or draws.
     """
     path = EMBEDDED_RESTORER if source is None else resolve_source(source)
     network, spec = _build(path, _RESTORER, device, dtype)
     record = read_metadata(path)
+    _check_task(path, record)
     return Restorer(
         network=network,
         size=spec.size,
@@ -59,8 +60,17 @@ def load_restorer(
         name=record.get("name", path.stem),
         spec=spec,
         source=path,
-        task=record.get("task", "restore"),
     )
+
+
+def _check_task(path: Path, record: Mapping[str, str]) -> None:
+    """Refuse a network that was trained for something else, as its record or the card it was fetched by says."""
+    tasks = [record["task"]] if "task" in record else [card.task for card in describe_file(path).cards]
+    if tasks and "restore" not in tasks:
+        raise UnsupportedWeightsError(
+            f'"{path.name}" is for the task "{tasks[0]}", which this pack cannot do yet; expected weights that '
+            "restore, such as GPEN-BFR-512"
+        )
 
 
 def load_upscaler(

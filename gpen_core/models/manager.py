@@ -252,7 +252,7 @@ class ModelManager:
             return
         with residence.lock:
             if not residence.users:
-                _move(model, residence.device)
+                _bring(model, residence.device)
             residence.users += 1
         try:
             yield
@@ -283,6 +283,15 @@ def exact_device(device: torch.device | str) -> torch.device:
 def _move(model: object, device: torch.device) -> None:
     if isinstance(model, _Movable):
         model.to(device=device)
+
+
+def _bring(model: object, device: torch.device) -> None:
+    """Move a model to its device; of a move that fails, nothing stays there."""
+    with ExitStack() as undo:
+        undo.callback(empty_caches)
+        undo.callback(_move, model, _CPU)
+        _move(model, device)
+        undo.pop_all()
 
 
 _SHARED = ModelManager()

@@ -1,16 +1,20 @@
 """Where weights are looked for, and how a name or a path becomes a file."""
 
+import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from ..errors import GpenError, WeightsNotFoundError
 from .catalog import CATALOG, WeightsCard, card_by_hash, find_card
 from .content import cards_for
-from .ledger import read_ledger
+from .ledger import Entry, read_ledger
 from .state_dict import WEIGHTS_SUFFIXES
+
+logger = logging.getLogger(__name__)
 
 EMBEDDED_FOLDER = Path(__file__).parent.parent / "weights"
 """The weights that come with the package."""
@@ -58,12 +62,15 @@ def search_folders(extra: Iterable[Path] = ()) -> list[Path]:
         extra: folders the host knows, e.g. those of extra_model_paths.yaml; searched after `GPEN_MODELS`.
     """
     wanted = [*_named_folders(), *extra, *_comfyui_folders(), user_folder(), *_modelscope_folders(), EMBEDDED_FOLDER]
-    return list(dict.fromkeys(folder.resolve() for folder in wanted if folder.is_dir()))
+    return list(dict.fromkeys(folder.resolve() for folder in wanted if _is_folder(folder)))
 
 
 def find_files(folders: Sequence[Path]) -> list[FoundFile]:
-    """Find every weights file in `folders` and tell each by its content; sub-folders are not entered."""
-    paths = [path for folder in folders for path in sorted(folder.iterdir()) if _may_be_weights(path)]
+    """Find every weights file in `folders` and tell each by its content; sub-folders are not entered.
+
+    A folder that cannot be read is left out, which the log says once.
+    """
+    paths = [path for folder in folders for path in _weights_in(folder)]
     return [describe_file(path) for path in dict.fromkeys(paths)]
 
 
@@ -91,7 +98,7 @@ def locate(card: WeightsCard, folders: Sequence[Path]) -> Path | None:
     then files that can be it among others.
     """
     for folder in folders:
-        entry = read_ledger(folder).get(card.name)
+        entry = _readable_ledger(folder).get(card.name)
         if entry is not None and (folder / entry.file_name).is_file():
             return folder / entry.file_name
     fitting = [found for found in find_files(folders) if card in found.cards]
@@ -135,11 +142,39 @@ def _expanded(path: str | Path) -> Path:
 def _is_path(source: str) -> bool:
     if "/" in source or "\\" in source:
         return True
-    return source.lower().endswith(WEIGHTS_SUFFIXES) and source not in {card.file_name for card in CATALOG}
+    return source.lower().endswith(WEIGHTS_SUFFIXES) and source.lower() not in {
+        card.file_name.lower() for card in CATALOG
+    }
 
 
-def _may_be_weights(path: Path) -> bool:
-    return path.suffix.lower() in WEIGHTS_SUFFIXES and path.is_file()
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        _say_unreadable(path, error.strerror or str(error))
+        return False
+
+
+def _weights_in(folder: Path) -> list[Path]:
+    try:
+        return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in WEIGHTS_SUFFIXES and path.is_file()]
+    except OSError as error:
+        _say_unreadable(folder, error.strerror or str(error))
+        return []
+
+
+def _readable_ledger(folder: Path) -> dict[str, Entry]:
+    try:
+        return read_ledger(folder)
+    except PermissionError as error:
+        _say_unreadable(folder, error.strerror or str(error))
+        return {}
+
+
+@cache
+def _say_unreadable(folder: Path, why: str) -> None:
+    """Say so once: every name that is looked up goes through every folder."""
+    logger.warning("%s is not searched for weights: %s", folder, why)
 
 
 def _named_folders() -> list[Path]:

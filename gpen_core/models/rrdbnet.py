@@ -9,7 +9,7 @@ import torch
 from ..errors import UnsupportedWeightsError
 from ..from_basicsr import rrdbnet_class
 
-_BLOCK = re.compile(r"body\.(\d+)\.rdb1\.conv1\.weight$")
+_BLOCK = re.compile(r"body\.(\d{1,3})\.rdb1\.conv1\.weight$")
 _FIRST, _GROWTH, _LAST = "conv_first.weight", "body.0.rdb1.conv1.weight", "conv_last.weight"
 _ENLARGEMENT = 4  # of the network behind its first layer
 _UNSHUFFLE_OF = {3: 1, 12: 2, 48: 4}  # channels of the first layer -> how many pixels a side they gather
@@ -46,13 +46,18 @@ class RrdbNetSpec:
         blocks = sorted(int(match[1]) for key in state_dict if (match := _BLOCK.match(key)))
         if not is_rrdbnet(state_dict) or blocks != list(range(len(blocks))):
             raise UnsupportedWeightsError(f"not a whole ESRGAN upscaler: blocks {blocks}, {len(state_dict)} keys")
-        first, last = state_dict[_FIRST].shape, state_dict[_LAST].shape
-        if len(first) != 4 or first[1] not in _UNSHUFFLE_OF or last[0] != 3:
+        first, growth, last = (state_dict[key].shape for key in (_FIRST, _GROWTH, _LAST))
+        if any(len(shape) != 4 or 0 in shape for shape in (first, growth, last)):
+            raise UnsupportedWeightsError(
+                f"not a whole ESRGAN upscaler: expected three convolutions, got weights of {tuple(first)}, "
+                f"{tuple(growth)} and {tuple(last)}"
+            )
+        if first[1] not in _UNSHUFFLE_OF or last[0] != 3:
             raise UnsupportedWeightsError(
                 f"an ESRGAN upscaler of another kind: expected a first layer of 3, 12 or 48 channels and a last one of "
                 f"3, got {tuple(first)} and {tuple(last)}"
             )
-        return cls(_ENLARGEMENT // _UNSHUFFLE_OF[first[1]], first[0], len(blocks), state_dict[_GROWTH].shape[0])
+        return cls(_ENLARGEMENT // _UNSHUFFLE_OF[first[1]], first[0], len(blocks), growth[0])
 
     @property
     def unshuffle(self) -> int:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UnsupportedWeightsError, WeightsNotFoundError
-from .tensor_file import TensorFile, in_threads
+from .tensor_file import MAX_DIMENSIONS, TensorFile, in_threads
 
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 """Endings of files that may hold weights; what a file is, is read from its content alone."""
@@ -91,6 +91,16 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     if file_format(path) != "safetensors":
         return {}
     return dict(_open_safetensors(path).metadata)
+
+
+def read_saved(path: Path) -> object:
+    """Read whatever torch saved that is made of tensors and plain values, such as a checkpoint.
+
+    Raises:
+        WeightsNotFoundError: if there is no such file.
+        UnsupportedWeightsError: if it is of another format, damaged, or holds other Python objects.
+    """
+    return _read(path, "cpu")
 
 
 def file_format(path: Path) -> FileFormat:
@@ -207,7 +217,7 @@ def _unwrap(path: Path, content: object) -> dict[str, Tensor]:
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         kind = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
         raise UnsupportedWeightsError(f'"{path.name}" holds no state dict, but: {kind[:200]}')
-    state_dict = {str(key).removeprefix("module."): value for key, value in content.items()}
+    state_dict = {str(key).removeprefix("module."): value.detach() for key, value in content.items()}
     for key, value in state_dict.items():
         _check_plain(path, key, value)
     return state_dict
@@ -227,6 +237,8 @@ def _check_plain(path: Path, key: str, value: Tensor) -> None:
         raise UnsupportedWeightsError(
             f'"{path.name}": "{key}" is stored as {value.layout} {value.dtype}; expected plain tensors of numbers'
         )
+    if value.dim() > MAX_DIMENSIONS:
+        raise UnsupportedWeightsError(f'"{path.name}": "{key}" has {value.dim()} dimensions; no weight has so many')
     # A tensor of stride 0 spans any shape over one stored number, and would fill memory once copied.
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
         raise UnsupportedWeightsError(

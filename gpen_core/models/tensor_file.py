@@ -13,8 +13,12 @@ from torch import Tensor
 
 from ..pages import allocate
 
+MAX_DIMENSIONS = 8
+"""Of a tensor; no layer has more than five, and not every NumPy takes more than 32."""
+
 _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 32 * 2**20  # the header of the largest known file takes 0.03 MB
+_MAX_NUMBERS = 2**48  # of one tensor; also where a size of 0 hides how large the others are
 _THREADS = 4
 _DTYPES: Mapping[str, torch.dtype] = {
     "F64": torch.float64,
@@ -76,10 +80,12 @@ class TensorFile:
             length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
             if length > _MAX_HEADER_BYTES:
                 raise ValueError(f"its header claims {length:,} bytes")
-            header = json.loads(file.read(length).decode("utf-8"))
+            header = _parsed(file.read(length))
         if not isinstance(header, dict):
             raise ValueError("its header is no table")
         metadata = header.pop("__metadata__", None) or {}
+        if not isinstance(metadata, dict):
+            raise ValueError("its record is no table")
         tensors = _tensors(header, _LENGTH_BYTES + length, path.stat().st_size)
         return cls(path, tensors, {str(key): str(value) for key, value in metadata.items()})
 
@@ -121,6 +127,13 @@ def in_threads(work: Callable[..., object], *items: Iterable[object]) -> None:
         list(pool.map(work, *items))
 
 
+def _parsed(header: bytes) -> object:
+    try:
+        return json.loads(header.decode("utf-8"))
+    except RecursionError as error:
+        raise ValueError("its header is nested too deeply") from error
+
+
 def _tensors(header: Mapping[str, object], data_start: int, file_size: int) -> dict[str, StoredTensor]:
     tensors: dict[str, StoredTensor] = {}
     end = data_start
@@ -145,6 +158,8 @@ def _entry(name: str, entry: object, data_start: int) -> tuple[int, int, StoredT
     shape, offsets = _sizes(name, entry.get("shape")), _sizes(name, entry.get("data_offsets"))
     if len(offsets) != 2:
         raise ValueError(f'the entry of "{name}" is damaged')
+    if len(shape) > MAX_DIMENSIONS or math.prod(max(1, size) for size in shape) > _MAX_NUMBERS:
+        raise ValueError(f'"{name}" claims a shape that no weight has')
     start, stop = (data_start + offset for offset in offsets)
     return start, stop, StoredTensor(dtype, shape, start)
 

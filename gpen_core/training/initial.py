@@ -4,10 +4,12 @@ import math
 
 import torch
 
+from ..errors import SettingsError
 from ..models.gpen import GpenGenerator, GpenSpec
 from ..models.gpen.network import ModulatedConv2d, SkipInjection, ToRGB
 
 _LEAK = 0.2
+_CARRIERS = 6
 
 
 def initial_generator(spec: GpenSpec, seed: int) -> GpenGenerator:
@@ -16,10 +18,15 @@ def initial_generator(spec: GpenSpec, seed: int) -> GpenGenerator:
     Six channels of the first encoder stage carry the picture and its negative; they reach the last ToRGB beside the
     decoder's features, through two leaky ReLUs of gain √2, and their difference gives the picture back. Everything
     else that writes to the picture starts small.
+
+    Raises:
+        SettingsError: if the last level has fewer than six channels.
     """
+    width = spec.channels[-1]
+    if width < _CARRIERS:
+        raise SettingsError(f"expected a last width of at least {_CARRIERS}, which carry the picture, got {width}")
     torch.manual_seed(seed)
     network = GpenGenerator(spec)
-    width = spec.channels[-1]
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, SkipInjection):

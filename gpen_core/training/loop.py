@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
+from ..errors import SettingsError
+from ..models.gpen.products import multiplies_bfloat16
 from ..progress import NoProgress, Progress
 from .data import FacePairs, find_faces
 from .degrade import DegradeSettings
@@ -37,16 +39,24 @@ def train(settings: TrainSettings, *, resume: bool = False, progress: Progress |
         The exported weights file.
 
     Raises:
-        SettingsError: if the data folder is of no use, or the run's folder is taken.
+        SettingsError: if the data folder is of no use, the run's folder is taken, no step is left to do, or the
+            processor does not multiply bfloat16 that was asked for.
         MissingPackageError: if basicsr or the feature network is not installed.
     """
+    if settings.precision == "bfloat16" and not multiplies_bfloat16():
+        raise SettingsError(
+            "this processor does not multiply bfloat16, and training would take many times as long as in float32; "
+            "leave --bf16 out"
+        )
     progress = progress or NoProgress()
     files = find_faces(settings.data)
     state = start_state(settings, resume=resume)
+    _check_length(settings, state.images)
     faces = validation_set(files.validation, settings.aligned_size, settings.spec.size, count=24)
     step = Stepper(settings, state)
-    progress.start(settings.images - state.images, "images")
+    progress.start(max(0, settings.images - state.images), "images")
     saved = state.images
+    parts: dict[str, float] = {}
     started = time.monotonic() - state.seconds
     for poor, clear in _batches(settings, files.train, state.images):
         progress.check_cancelled()
@@ -54,10 +64,23 @@ def train(settings: TrainSettings, *, resume: bool = False, progress: Progress |
         state.images += len(poor)
         state.seconds = time.monotonic() - started
         progress.advance(len(poor))
-        if state.images - saved >= settings.save_every or state.images >= settings.images:
+        if state.images - saved >= settings.save_every:
             saved = state.images
             _report(settings, state, faces, parts)
+    if state.images > saved or not (settings.out / EXPORT).is_file():
+        _report(settings, state, faces, parts)
     return settings.out / EXPORT
+
+
+def _check_length(settings: TrainSettings, seen: int) -> None:
+    """Refuse a run that has no step to do, and no weights to export either."""
+    wanted = seen + settings.batch_size
+    lacks_export = seen > 0 and not (settings.out / EXPORT).is_file()
+    if settings.images < wanted and not lacks_export:
+        raise SettingsError(
+            f"no step is left to do: {seen:,} pictures were seen, a step takes {settings.batch_size}, and the run ends "
+            f"at {settings.images:,}; let it see at least {wanted:,}"
+        )
 
 
 class Stepper:
@@ -89,7 +112,8 @@ class Stepper:
 
     def _judge(self, poor: Tensor, restored: Tensor, clear: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Give the parts of the loss, and the gradient by which they pull at the restored picture."""
-        rival, window = self.state.rival, _window(self.settings, self.state.images)
+        rival = self.state.rival if self.settings.adversarial else None
+        window = _window(self.settings, self.state.images)
         parts = self.loss(restored, clear, window)
         (pull,) = torch.autograd.grad(parts["total"], restored)
         if rival:
@@ -138,9 +162,9 @@ def _batches(settings: TrainSettings, files: tuple[Path, ...], start: int) -> It
 
 def _report(settings: TrainSettings, state: TrainState, faces: ValidationSet, parts: dict[str, float]) -> None:
     """Save everything, measure, and add a line to the log."""
-    save_state(state, settings.out)
     record = {"images": str(state.images), "hours": f"{state.seconds / 3600:.2f}", "spec": str(settings.spec)}
     export_generator(state.average, settings.out / EXPORT, name=f"small {settings.spec}", record=record)
+    save_state(state, settings.out)  # last: a run that was interrupted before it comes here again and exports
     figures = validate(state.average, faces, settings.out / f"sheet_{state.images:07d}.png")
     gains = " ".join(f"{name} {before:.2f}->{after:.2f}" for name, (before, after) in figures.items())
     losses = " ".join(f"{name} {value:.4f}" for name, value in parts.items())

@@ -27,14 +27,19 @@ def small_spec(
         channels: width of each level from 4×4 up to `size`; None for the usual ones, which go up to 256.
 
     Raises:
-        SettingsError: if `size` is no power of two, or has another number of levels than `channels`.
+        SettingsError: if `size` is no power of two from 8 on, or has another number of levels than `channels`, or a
+            width or count is too small.
     """
     levels = size.bit_length() - 2
     widths = tuple(channels or _SMALL_CHANNELS[:levels])
-    if size != 4 << (levels - 1) or len(widths) != levels:
+    if levels < 2 or size != 4 << (levels - 1) or len(widths) != levels or min(widths) < 1:
         raise SettingsError(
-            f"expected a size that is a power of two and one width for each of its levels 4, 8, ... {size}, "
+            f"expected a size that is a power of two from 8 on and one width for each of its levels 4, 8, ... {size}, "
             f"got size {size} and widths {', '.join(map(str, widths))}"
+        )
+    if style_dim < 1 or n_mlp < 0:
+        raise SettingsError(
+            f"expected a style of at least 1 and no negative number of layers, got {style_dim}, {n_mlp}"
         )
     return GpenSpec(size, style_dim, n_mlp, widths)
 
@@ -69,6 +74,9 @@ class TrainSettings:
         workers: processes that prepare pictures.
         save_every: pictures between two checkpoints.
         seed: of weights, order and degradation.
+
+    Raises:
+        SettingsError: if a count is below its least value.
     """
 
     data: Path
@@ -89,3 +97,9 @@ class TrainSettings:
     workers: int = 1
     save_every: int = 4_000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {"images": 0, "batch_size": 1, "ema_images": 1, "aligned_size": 1, "workers": 0, "save_every": 1}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise SettingsError(f"expected {name} of at least {value}, got {getattr(self, name)}")

@@ -11,6 +11,7 @@ from torch import nn
 from ..errors import SettingsError, UnsupportedWeightsError, WeightsNotFoundError
 from ..models.gpen import GpenGenerator, GpenSpec
 from ..models.load import load_restorer
+from ..models.state_dict import read_saved
 from .grow import grow, widen
 from .initial import initial_generator
 from .muon import Muon
@@ -18,6 +19,7 @@ from .rival import Rival
 from .settings import TrainSettings
 
 CHECKPOINT = "last.pth"
+_PARTS = {"network", "g_ema", "optimizers", "images", "seconds"}
 _RIVAL_RATE = 5e-4
 
 
@@ -29,7 +31,7 @@ class TrainState:
         network: the generator being trained.
         average: the exponential moving average of its weights, which is what gets exported.
         optimizers: Muon for the 3×3 convolutions, Adam for all else.
-        rival: the adversarial part, if the run has one.
+        rival: the adversarial part, if the run has or had one; it rests where `adversarial` is 0.
         images: pictures seen so far.
         seconds: time spent training so far.
     """
@@ -108,12 +110,10 @@ def resume_state(settings: TrainSettings) -> TrainState:
 
     Raises:
         WeightsNotFoundError: if there is none.
-        UnsupportedWeightsError: if it holds a generator of another shape.
+        UnsupportedWeightsError: if it is damaged, no checkpoint of a run, or holds a generator of another shape.
     """
     path = settings.out / CHECKPOINT
-    if not path.is_file():
-        raise WeightsNotFoundError(f'there is no checkpoint "{path}" to resume; start without --resume')
-    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    content = _read_checkpoint(path)
     state = new_state(settings)
     try:
         state.network.load_state_dict(content["network"])
@@ -122,11 +122,26 @@ def resume_state(settings: TrainSettings) -> TrainState:
         raise UnsupportedWeightsError(f'"{path}" was trained with another shape than {settings.spec}') from error
     for optimizer, kept in zip(state.optimizers, content["optimizers"], strict=True):
         optimizer.load_state_dict(kept)
-    if state.rival and "rival" in content:
+    if "rival" in content:  # kept while it rests
+        state.rival = state.rival or Rival(_RIVAL_RATE, settings.seed)
         state.rival.load_state_dict(content["rival"])
     state.images = int(content["images"])
     state.seconds = float(content["seconds"])
     return state
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise WeightsNotFoundError(f'there is no checkpoint "{path}" to resume; start without --resume')
+    try:
+        content = read_saved(path)
+    except UnsupportedWeightsError as error:
+        raise UnsupportedWeightsError(
+            f'"{path}" cannot be resumed: it is damaged or no checkpoint of a run. Start anew in another folder.'
+        ) from error
+    if not isinstance(content, dict) or not content.keys() >= _PARTS:
+        raise UnsupportedWeightsError(f'"{path}" is no checkpoint of a run. Start anew in another folder.')
+    return content
 
 
 def start_state(settings: TrainSettings, *, resume: bool) -> TrainState:

@@ -45,8 +45,9 @@ class ValidationSet:
 
 
 def validation_set(files: Sequence[Path], aligned_size: int, size: int, count: int) -> ValidationSet:
-    """Make fixed poor pictures of `count` files spread evenly over the list."""
-    chosen = [files[index * len(files) // count] for index in range(min(count, len(files)))]
+    """Make fixed poor pictures of `count` files spread evenly over the list, or of all if there are fewer."""
+    count = min(count, len(files))
+    chosen = [files[index * len(files) // count] for index in range(count)]
     clear = [centre_crop(fit_to_template(read_face(path), aligned_size, size), size) for path in chosen]
     poor = {
         name: torch.stack([to_tensor(degrade(face, 1000 + number, settings)) for number, face in enumerate(clear)])

@@ -1,11 +1,15 @@
 """The benchmark counts right and runs; what it measures is another matter."""
 
 import json
+import os
+from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
-from gpen_core.bench.networks import available_forms, products, ratios
+from gpen_core.bench.networks import Order, available_forms, products, ratios
 from gpen_core.cli import main
+from gpen_core.commands.bench import _child
 from gpen_core.models.gpen import GpenSpec
 
 
@@ -20,7 +24,7 @@ def test_ratios_are_taken_round_by_round() -> None:
 
 def test_bfloat16_is_measured_only_where_the_processor_multiplies_it(monkeypatch) -> None:
     for is_fast in (True, False):
-        monkeypatch.setattr("gpen_core.bench.networks.multiplies_bfloat16", lambda answer=is_fast: answer)
+        monkeypatch.setattr("gpen_core.models.gpen.products.multiplies_bfloat16", lambda answer=is_fast: answer)
         assert ("fast, bf16" in available_forms(None)) == is_fast
 
 
@@ -29,6 +33,38 @@ def test_the_published_code_is_measured_only_if_the_user_names_it(tmp_path, caps
     assert "official" in available_forms(tmp_path)
     assert main(["bench", "--official", str(tmp_path)]) == 1
     assert "expected a checkout of GPEN" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--rounds", "0"], "at least one round and one thread"),
+        (["--threads", "0"], "at least one round and one thread"),
+        (["--megapixels", "1", "0"], "photos of more than 0 megapixels"),
+        (["--megapixels", "inf"], "photos of more than 0 megapixels"),
+        (["--json", "no_such_folder/x.json"], 'there is no folder "no_such_folder" to write the figures into'),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_is(options, words, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("gpen_core.commands.bench._child", lambda *order: pytest.fail("measured"))
+    assert main(["bench", *options]) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_the_published_code_may_be_named_from_where_the_user_is(tmp_path, monkeypatch) -> None:
+    """The process that measures runs in the checkout's folder, where a relative path would lead elsewhere."""
+    (tmp_path / "GPEN").mkdir()
+    monkeypatch.chdir(tmp_path)
+    called = {}
+
+    def run(words, **options):
+        called.update(options)
+        return CompletedProcess(words, 0, "{}\n", "")
+
+    monkeypatch.setattr("gpen_core.commands.bench.subprocess.run", run)
+    _child("speed", Order(tmp_path / "w.safetensors", ("official",), 1), Path("GPEN"))
+    assert called["cwd"] == tmp_path / "GPEN"
+    assert [Path(place).is_absolute() for place in called["env"]["PYTHONPATH"].split(os.pathsep)] == [True] * 3
 
 
 def test_a_photo_is_timed_step_by_step_in_a_process_of_its_own(tmp_path, capsys) -> None:

@@ -13,6 +13,7 @@ from torch.nn import functional
 from gpen_core.errors import PhotoError, SettingsError, UnsupportedWeightsError, WeightsNotFoundError
 from gpen_core.models.gpen import GpenSpec
 from gpen_core.models.load import load_restorer
+from gpen_core.models.state_dict import read_metadata
 from gpen_core.training.data import FacePairs, find_faces, fit_to_template, read_face, vary_geometry
 from gpen_core.training.degrade import DegradeSettings, degrade, jpeg, motion_kernel
 from gpen_core.training.grow import grow, widen
@@ -22,7 +23,8 @@ from gpen_core.training.losses import LossWeights, RestorationLoss, structural_s
 from gpen_core.training.muon import Muon, orthogonalized
 from gpen_core.training.rival import Rival
 from gpen_core.training.settings import TrainSettings, small_spec
-from gpen_core.training.state import new_state, resume_state
+from gpen_core.training.state import new_state, resume_state, save_state
+from gpen_core.training.validate import validation_set
 
 pytestmark = pytest.mark.skipif(find_spec("basicsr") is None, reason="basicsr is not installed")
 
@@ -75,6 +77,13 @@ def test_a_file_that_is_no_picture_is_named(tmp_path):
     (tmp_path / "a_1.jpg").write_text("no picture")
     with pytest.raises(PhotoError, match=r"a_1\.jpg"):
         read_face(tmp_path / "a_1.jpg")
+
+
+@pytest.mark.parametrize("count", [2, 4, 24])
+def test_faces_to_validate_with_are_spread_over_the_files_there_are(faces, count):
+    files = find_faces(faces).train[:4]
+    clear = validation_set(files, 32, 32, count).clear
+    assert len(clear.flatten(1).unique(dim=0)) == min(count, 4)
 
 
 def test_the_same_pair_comes_again(faces):
@@ -229,9 +238,28 @@ def test_no_gradient_direction_is_no_step():
 def test_a_small_generator_has_one_width_for_each_level():
     assert small_spec(64).channels == (160, 160, 160, 128, 112)
     assert small_spec(16, channels=[8, 6, 4]) == GpenSpec(16, 128, 4, (8, 6, 4))
-    for size, channels in ((48, None), (512, None), (64, [8, 8])):
+    for size, channels in ((48, None), (512, None), (64, [8, 8]), (2, None), (4, [8]), (0, None), (8, [8, 0])):
         with pytest.raises(SettingsError, match=f"got size {size} and widths"):
             small_spec(size, channels=channels)
+    for style_dim, layers in ((0, 4), (8, -1)):
+        with pytest.raises(SettingsError, match=f"got {style_dim}, {layers}"):
+            small_spec(64, style_dim, layers)
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [("images", 0), ("batch_size", 1), ("ema_images", 1), ("aligned_size", 1), ("workers", 0), ("save_every", 1)],
+)
+def test_counts_have_a_least_value(name, least):
+    TrainSettings(Path(), Path(), **{name: least})
+    with pytest.raises(SettingsError, match=f"expected {name} of at least {least}, got {least - 1}"):
+        TrainSettings(Path(), Path(), **{name: least - 1})
+
+
+def test_six_channels_carry_the_picture_at_first():
+    initial_generator(GpenSpec(8, 8, 1, (8, 6)), seed=0)
+    with pytest.raises(SettingsError, match="expected a last width of at least 6, which carry the picture, got 5"):
+        initial_generator(GpenSpec(8, 8, 1, (8, 5)), seed=0)
 
 
 def test_structural_similarity_is_what_it_says_on_a_plain_case():
@@ -267,6 +295,34 @@ def test_a_run_that_was_interrupted_ends_like_one_that_was_not(settings):
         assert torch.equal(value, resumed.network.state_dict()[key]), key
 
 
+@pytest.mark.parametrize("unreached", ["save_state", "export_generator"])
+def test_a_run_interrupted_in_its_last_report_exports_when_it_is_resumed(settings, monkeypatch, unreached):
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        train(replace(settings, images=4))
+        patched.setattr(f"gpen_core.training.loop.{unreached}", interrupt)
+        train(settings, resume=True)
+    train(settings, resume=True)
+    assert read_metadata(settings.out / "ema.safetensors")["images"] == "8"
+
+
+def test_a_run_that_does_not_end_with_a_whole_batch_is_saved_all_the_same(settings):
+    path = train(replace(settings, images=7, batch_size=3, save_every=100))
+    assert read_metadata(path)["images"] == "6"
+    assert resume_state(settings).images == 6
+
+
+def test_a_run_without_a_step_to_do_is_refused(settings):
+    for images in (0, 1):
+        with pytest.raises(SettingsError, match=r"no step is left to do: 0 pictures were seen, a step takes 2, .* 2$"):
+            train(replace(settings, images=images))
+    path = train(settings)
+    for images in (4, 8, 9):
+        with pytest.raises(SettingsError, match=r"8 pictures were seen, .* let it see at least 10$"):
+            train(replace(settings, images=images), resume=True)
+    path.unlink()
+    assert train(settings, resume=True).is_file()
+
+
 def test_a_run_leaves_weights_a_log_and_a_sheet(settings):
     path = train(settings)
     restorer = load_restorer(path)
@@ -294,6 +350,11 @@ def test_a_rival_joins_a_run_and_is_remembered(settings):
     saved = resume_state(with_rival).rival.network.state_dict()
     fresh = new_state(with_rival).rival.network.state_dict()
     assert any(not torch.equal(saved[key], fresh[key]) for key in saved)
+
+    train(replace(settings, images=16), resume=True)  # it rests
+    assert "rival" not in (settings.out / "log.txt").read_text().splitlines()[-1]
+    kept = resume_state(with_rival).rival.network.state_dict()
+    assert all(torch.equal(saved[key], kept[key]) for key in saved)
 
 
 def test_a_rival_pulls_as_strongly_as_it_is_told(settings):
@@ -343,10 +404,32 @@ def test_a_run_never_starts_from_weights_of_another_shape(settings, spec):
         train(replace(settings, spec=spec, start_from=weights))
 
 
+def test_bfloat16_is_refused_where_the_processor_does_not_multiply_it(settings, monkeypatch):
+    monkeypatch.setattr("gpen_core.training.loop.multiplies_bfloat16", lambda: False)
+    with pytest.raises(SettingsError, match=r"does not multiply bfloat16, .*; leave --bf16 out"):
+        train(replace(settings, precision="bfloat16"))
+    assert not settings.out.exists()
+
+
 def test_a_run_is_never_begun_over_another(settings):
     train(settings)
     with pytest.raises(SettingsError, match="holds a checkpoint already; add --resume"):
         train(settings)
+
+
+@pytest.mark.parametrize("damage", ["cut short", "another file", "a pickle", "weights alone"])
+def test_a_checkpoint_that_is_none_is_named(settings, damage):
+    settings.out.mkdir()
+    path = save_state(new_state(settings), settings.out)
+    if damage == "weights alone":
+        torch.save(new_state(settings).network.state_dict(), path)
+    else:
+        whole = path.read_bytes()
+        path.write_bytes(
+            {"cut short": whole[: len(whole) // 2], "another file": b"GIF89a", "a pickle": b"\x80\x04N."}[damage]
+        )
+    with pytest.raises(UnsupportedWeightsError, match=r"last\.pth. .*no checkpoint of a run\. Start anew in another"):
+        train(settings, resume=True)
 
 
 def test_resuming_needs_a_checkpoint_of_the_same_shape(settings):
@@ -355,6 +438,10 @@ def test_resuming_needs_a_checkpoint_of_the_same_shape(settings):
     train(settings)
     with pytest.raises(UnsupportedWeightsError, match="was trained with another shape"):
         train(replace(settings, spec=replace(TINY, n_mlp=2)), resume=True)
+
+
+def interrupt(*arguments, **options):
+    raise KeyboardInterrupt
 
 
 class StopAfter:

@@ -2,6 +2,7 @@
 
 import errno
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -147,6 +148,26 @@ def test_a_full_disk_is_said_before_anything_is_fetched(server, tmp_path):
     with pytest.raises(DownloadError, match=r"face needs 1,000,000,\d{3} MB in .* Make room"):
         fetch(card(server, "good", size_bytes=10**15), tmp_path, settings=QUICK)
     assert server.requests == []
+
+
+def test_room_is_wanted_only_for_what_is_still_to_come(server, tmp_path, monkeypatch):
+    (tmp_path / "face.pth.part").write_bytes(CONTENT[:700_000])
+    free = 50 * 2**20 + LENGTH - 700_000
+    monkeypatch.setattr("gpen_core.models.download.shutil.disk_usage", lambda folder: SimpleNamespace(free=free))
+    assert_fetched(fetch(card(server, "good"), tmp_path, settings=QUICK), tmp_path)
+
+
+def test_a_genuine_file_in_a_folder_that_cannot_be_written_is_given(server, tmp_path, monkeypatch):
+    (tmp_path / "face.pth").write_bytes(CONTENT)
+
+    def refuse(path, while_waiting):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("gpen_core.models.download.locked", refuse)
+    assert fetch(card(server, "good"), tmp_path, settings=QUICK) == tmp_path / "face.pth"
+    (tmp_path / "face.pth").write_bytes(b"other")
+    with pytest.raises(DownloadError, match=r"face could not be stored in .*: Permission denied"):
+        fetch(card(server, "good"), tmp_path, settings=QUICK)
 
 
 def test_a_folder_that_is_a_file_is_a_clear_error(server, tmp_path):

@@ -9,7 +9,7 @@ import torch
 
 from gpen_core import load_restorer
 from gpen_core.models.descriptor import Restorer
-from gpen_core.models.gpen import GpenGenerator, GpenSpec, fast_layers, winograd
+from gpen_core.models.gpen import GpenGenerator, GpenSpec, fast, fast_layers, winograd
 from gpen_core.models.gpen.fast import FastForm, FastGenerator, suits
 from gpen_core.models.gpen.winograd import WinogradConv, tile_matrices
 from gpen_core.models.gpen.workspace import Workspace
@@ -198,6 +198,32 @@ def test_changed_weights_make_a_new_form() -> None:
 
     assert second is not first
     torch.testing.assert_close(second(pictures), network(pictures), atol=3e-5, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_changed_behind_torchs_back_are_noticed(dtype: torch.dtype) -> None:
+    network = random_network(GpenSpec(64, style_dim=24, n_mlp=1, channels=(20, 12, 36, 8, 5))).to(dtype)
+    form = FastForm()
+    first = form.of(network)
+    for value in network.parameters():
+        value.data.mul_(-2)
+        second = form.of(network)
+        assert second is not first
+        first = second
+    assert form.of(network) is first
+
+
+@pytest.mark.parametrize("multiplies", [True, False])
+def test_bfloat16_that_the_processor_does_not_multiply_is_said_once(
+    multiplies: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(fast, "multiplies_bfloat16", lambda: multiplies)
+    network, form = random_network(GpenSpec.published(32, style_dim=16, n_mlp=2, narrow=0.03125)), FastForm()
+    form.of(network)
+    assert not caplog.messages
+    for _ in range(2):
+        form.of(network.bfloat16())
+    assert ["does not multiply bfloat16" in words for words in caplog.messages] == ([] if multiplies else [True])
 
 
 def test_only_a_whole_type_on_the_processor_with_the_usual_blur_has_a_fast_form() -> None:

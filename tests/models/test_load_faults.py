@@ -50,9 +50,26 @@ def test_a_hole_in_the_stages_is_told_with_the_file(tmp_path, weights):
     assert '"face.safetensors" is not a whole GPEN generator: encoder stages [0, 2]' in refusal(tmp_path, cut)
 
 
+@pytest.mark.parametrize(
+    ("key", "changed", "words"),
+    [
+        ("ecd1.0.1.weight", None, 'key "ecd1.0.1.weight" is missing'),
+        ("ecd0.0.0.weight", torch.ones(()), 'expected 4 sizes from 1 on for "ecd0.0.0.weight", got ()'),
+        ("ecd2.0.1.weight", torch.ones(0, 6, 3, 3), 'expected 4 sizes from 1 on for "ecd2.0.1.weight", got (0, 6, 3'),
+        ("final_linear.0.weight", torch.ones(8), 'expected 2 sizes from 1 on for "final_linear.0.weight", got (8,)'),
+    ],
+)
+def test_a_layer_without_a_width_is_named(tmp_path, weights, key, changed, words):
+    misshapen = weights | ({key: changed} if changed is not None else {"ecd1.0.0.weight": weights[key]})
+    if changed is None:
+        del misshapen[key]
+    assert f'"face.safetensors" is not a whole GPEN generator: {words}' in refusal(tmp_path, misshapen)
+
+
 def test_a_file_that_claims_an_absurd_size_is_refused(tmp_path, weights):
     stages = {f"ecd{stage}.0.1.weight": torch.ones(4, 4, 3, 3) for stage in range(3, 40)}
     assert "face.safetensors" in refusal(tmp_path, weights | stages)
+    assert "face.safetensors" in refusal(tmp_path, weights | {f"ecd{'9' * 5000}.0.1.weight": torch.ones(4, 4, 3, 3)})
 
 
 def test_nan_weights_are_refused(tmp_path, weights):

@@ -1,7 +1,11 @@
 """Any GPEN file loads by what it holds; anything else is refused in words."""
 
+import copy
+import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from gpen_core.errors import GpenError, ShapeError, UnsupportedWeightsError, WeightsNotFoundError
+from gpen_core.models import ledger
 from gpen_core.models.gpen import GpenGenerator, GpenSpec
 from gpen_core.models.load import load_restorer
 
@@ -60,10 +65,20 @@ def test_half_precision_storage_computes_in_float32(network, tmp_path):
 
 
 def test_the_record_of_a_file_names_it_and_its_template(network, tmp_path):
-    record = {"name": "house style", "template": "ffhq", "task": "colorize"}
+    record = {"name": "house style", "template": "ffhq", "task": "restore"}
     save_file(network.state_dict(), tmp_path / "x.safetensors", metadata=record)
     restorer = load_restorer(tmp_path / "x.safetensors")
-    assert (restorer.name, restorer.template, restorer.task) == ("house style", "ffhq", "colorize")
+    assert (restorer.name, restorer.template) == ("house style", "ffhq")
+
+
+@pytest.mark.parametrize("told_by", ["record", "ledger"])
+def test_a_network_for_another_task_is_refused(network, tmp_path, told_by):
+    metadata = {"task": "colorize"} if told_by == "record" else None
+    save_file(network.state_dict(), tmp_path / "x.safetensors", metadata=metadata)
+    if told_by == "ledger":
+        ledger.record(tmp_path, "GPEN-Colorization-1024", ledger.Entry("x.safetensors", "0" * 64, 1, "test"))
+    with pytest.raises(UnsupportedWeightsError, match=r'"x.safetensors" is for the task "colorize", .* cannot do yet'):
+        load_restorer(tmp_path / "x.safetensors")
 
 
 def test_an_unknown_template_is_refused(network, tmp_path):
@@ -139,6 +154,51 @@ def test_crops_of_another_shape_are_refused(network, shape, tmp_path):
 def test_no_crops_give_no_crops(network, tmp_path):
     save_file(network.state_dict(), tmp_path / "x.safetensors")
     assert load_restorer(tmp_path / "x.safetensors")(torch.zeros(0, 3, 16, 16)).shape == (0, 3, 16, 16)
+
+
+@contextmanager
+def other_default(name: str) -> Iterator[None]:
+    change, value, usual = {
+        "float64": (torch.set_default_dtype, torch.float64, torch.float32),
+        "float16": (torch.set_default_dtype, torch.float16, torch.float32),
+        "another device": (torch.set_default_device, "meta", None),
+    }[name]
+    change(value)
+    try:
+        yield
+    finally:
+        change(usual)
+
+
+@pytest.mark.parametrize(
+    "surroundings",
+    [
+        lambda: torch.autocast("cpu", torch.bfloat16),
+        lambda: other_default("float64"),
+        lambda: other_default("float16"),
+        lambda: other_default("another device"),
+    ],
+    ids=["autocast", "float64", "float16", "another device"],
+)
+def test_what_the_caller_has_set_for_his_own_networks_changes_nothing(tmp_path, surroundings):
+    spec = GpenSpec(size=64, style_dim=16, n_mlp=2, channels=(16, 16, 128, 16, 16))
+    save_file(small_network(spec).state_dict(), tmp_path / "x.safetensors")
+    crops = torch.rand(2, 3, 64, 64)
+    expected = load_restorer(tmp_path / "x.safetensors")(crops)
+    with surroundings():
+        restorer = load_restorer(tmp_path / "x.safetensors")
+        restored = restorer(crops)
+    assert restorer._fast._made is not None
+    torch.testing.assert_close(restored, expected, atol=1e-6, rtol=0)
+
+
+def test_a_copy_of_a_restorer_that_was_called_restores_too(network, tmp_path):
+    save_file(network.state_dict(), tmp_path / "x.safetensors")
+    restorer, crops = load_restorer(tmp_path / "x.safetensors"), torch.rand(1, 3, 16, 16)
+    expected = restorer(crops)
+    for twin in (copy.deepcopy(restorer), pickle.loads(pickle.dumps(restorer))):
+        torch.testing.assert_close(twin(crops), expected, atol=1e-5, rtol=0)
+        assert twin._fast is not restorer._fast
 
 
 def test_an_overflow_in_half_precision_is_computed_again_in_float32(network, tmp_path, caplog):

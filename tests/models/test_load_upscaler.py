@@ -89,6 +89,13 @@ def test_a_hole_in_the_blocks_is_named(tmp_path):
     assert '"up.safetensors" is not a whole ESRGAN upscaler: blocks [0, 2]' in refusal(tmp_path, cut)
 
 
+@pytest.mark.parametrize("key", ["conv_first.weight", "body.0.rdb1.conv1.weight", "conv_last.weight"])
+@pytest.mark.parametrize("misshapen", [torch.ones(()), torch.ones(0, 3, 3, 3)], ids=["a number", "no channel"])
+def test_a_layer_without_a_width_is_named(tmp_path, key, misshapen):
+    words = refusal(tmp_path, weights() | {key: misshapen})
+    assert '"up.safetensors" is not a whole ESRGAN upscaler: expected three convolutions' in words
+
+
 def test_a_network_for_grey_pictures_is_refused(tmp_path):
     grey = weights()
     grey["conv_last.weight"] = grey["conv_last.weight"][:1].clone()

@@ -219,6 +219,28 @@ class TestPolicies:
             raise ValueError("inside")
         assert model.places[-1] == "cpu"
 
+    @pytest.mark.parametrize("policy", ["offload", "keep"])
+    def test_a_model_that_does_not_fit_leaves_nothing_on_the_device(self, weights, policy, monkeypatch):
+        emptied = []
+        monkeypatch.setattr("gpen_core.models.manager.empty_caches", lambda: emptied.append(True))
+        manager = ModelManager(policy)
+        small, large = (manager.get(name, Spy, weights, device="meta") for name in ("small", "large"))
+
+        def fail_halfway(device):
+            large.places.append(torch.device(device).type)
+            if device.type == "meta":
+                raise torch.OutOfMemoryError("out of memory")
+
+        monkeypatch.setattr(large, "to", fail_halfway, raising=False)
+        with pytest.raises(torch.OutOfMemoryError), manager.in_use(small, large):
+            pytest.fail("ran without its model")
+        assert large.places == ["cpu", "meta", "cpu"]
+        assert small.places == (["cpu", "meta", "cpu"] if policy == "offload" else ["cpu", "meta"])
+        assert emptied
+        monkeypatch.undo()
+        with manager.in_use(large):
+            assert large.places[-1] == "meta"
+
     def test_it_leaves_only_with_its_last_user(self, weights):
         manager = ModelManager()
         model = manager.get("spy", Spy, weights, device="meta")

@@ -64,6 +64,11 @@ def test_list_shows_every_card_its_licence_and_where_it_is(capsys, weights, fold
 def test_list_of_a_fresh_machine(capsys):
     assert main(["models", "list"]) == 0
     out = capsys.readouterr().out
+    unusable = [line.split()[0] for line in out.splitlines() if line.endswith("[NOT USABLE YET]")]
+    assert unusable == [
+        "GPEN-Colorization-1024", "GPEN-Inpainting-1024", "GPEN-Seg2face-512",
+        "GFPGANv1.4", "codeformer", "RestoreFormer++",
+    ]  # fmt: skip
     assert out.count("NON-COMMERCIAL") == 13
     assert "here:" not in out
 
@@ -74,6 +79,12 @@ def test_fetch_says_the_licence_and_gives_the_file_that_is_here(capsys, weights,
     out = capsys.readouterr().out
     assert "licence: none published; non-commercial" in out
     assert f"GPEN-BFR-512: {folder / 'GPEN-BFR-512.pth'}" in out
+
+
+def test_fetch_says_first_that_nothing_here_can_use_the_file(capsys, folder):
+    (folder / "GFPGANv1.4.pth").write_bytes(b"other")
+    assert main(["models", "fetch", "GFPGANv1.4"]) == 1
+    assert "GFPGANv1.4: this pack cannot use it yet; it is fetched for other programs" in capsys.readouterr().out
 
 
 def test_fetch_of_an_unknown_name_fails_in_one_line(capsys):

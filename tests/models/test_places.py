@@ -217,6 +217,40 @@ class TestPlaces:
         assert '"broken.pth" is no weights file: it is a web page' in broken.problem
         assert whole.problem == ""
 
+    @pytest.mark.parametrize(
+        "odd",
+        [
+            {"generator.input.input": 1, "ecd0.0.0.weight": (), "final_linear.0.weight": (1, 1)},
+            {"generator.input.input": 1, "ecd0.0.0.weight": (1, 3, 1, 1), "final_linear.0.weight": (0, 0)},
+            {"conv_first.weight": (4, 3, 3, 3), "body.0.rdb1.conv1.weight": (2, 4, 3, 3), "conv_last.weight": ()},
+        ],
+        ids=["a number for a layer", "no style", "an upscaler's number for a layer"],
+    )
+    def test_an_odd_network_does_not_hide_the_others(self, tmp_path, odd):
+        save_file({key: torch.ones(shape) for key, shape in odd.items()}, tmp_path / "odd.safetensors")
+        with_key(tmp_path / "whole.safetensors", "position_emb")
+        odd_file, whole = find_files([tmp_path])
+        assert "not a whole" in odd_file.problem
+        assert whole.problem == ""
+
+    @pytest.mark.parametrize("method", ["is_dir", "iterdir", "is_file"])
+    def test_a_folder_that_cannot_be_read_is_left_out_and_said_once(self, tmp_path, monkeypatch, caplog, method):
+        closed, open_ = tmp_path / "closed", tmp_path / "open"
+        published("GPEN-BFR-256", closed / "a.safetensors")
+        published("GPEN-BFR-2048", open_ / "b.safetensors")
+        monkeypatch.setenv("GPEN_MODELS", places.os.pathsep.join((str(closed), str(open_))))
+        genuine = getattr(Path, method)
+
+        def refuse(path):
+            if "closed" in path.parts:
+                raise PermissionError(13, "Permission denied")
+            return genuine(path)
+
+        monkeypatch.setattr(Path, method, refuse)
+        for _ in range(2):
+            assert locate(find_card("GPEN-BFR-2048"), search_folders()) == open_ / "b.safetensors"
+        assert caplog.messages == [f"{closed} is not searched for weights: Permission denied"]
+
     def test_a_path_is_taken_as_it_is(self, tmp_path):
         path = with_key(tmp_path / "mine.pth", "position_emb")
         assert resolve_source(path) == path
@@ -237,6 +271,8 @@ class TestPlaces:
             load_restorer("gpen-bfr-512")
         assert f"GPEN-BFR-512 is not on this machine (looked in {tmp_path.resolve()}, " in str(caught.value)
         assert '"python -m gpen_core models fetch GPEN-BFR-512"' in str(caught.value)
+        with pytest.raises(WeightsNotFoundError, match="GPEN-BFR-512 is not on this machine"):
+            resolve_source("gpen-bfr-512.PTH")
 
     def test_the_name_of_embedded_weights_is_enough(self):
         restorer = load_restorer("gpen_small_256")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gpen_core.models.gpen import products
-from gpen_core.models.gpen.products import multiply_each, onednn_is_faster
+from gpen_core.models.gpen.products import multiplies_bfloat16, multiply_each, onednn_is_faster
 
 Product = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -45,6 +45,17 @@ def test_the_clearly_faster_library_is_taken(
     monkeypatch.setattr(products.time, "perf_counter", lambda: now)
 
     assert onednn_is_faster.__wrapped__() is answer
+
+
+@pytest.mark.parametrize(("seconds", "answer"), [((0.5, 1.0), True), ((1.2, 1.0), True), ((20.0, 1.0), False)])
+def test_bfloat16_that_takes_longer_than_float32_is_imitated(
+    seconds: tuple[float, float], answer: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = iter(seconds)
+    monkeypatch.setattr(products, "onednn_is_faster", lambda: False)
+    monkeypatch.setattr(products, "_fastest", lambda multiply: next(taken))
+
+    assert multiplies_bfloat16.__wrapped__() is answer
 
 
 def test_a_torch_without_onednn_multiplies_with_the_other(monkeypatch: pytest.MonkeyPatch) -> None:

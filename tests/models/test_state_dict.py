@@ -37,8 +37,9 @@ def assert_weights(read):
         lambda weights: {"params_ema": weights, "params": {}},
         lambda weights: {"epoch": 3, "state_dict": {f"module.{key}": value for key, value in weights.items()}},
         lambda weights: {"model": {"state_dict": weights}},
+        lambda weights: {key: torch.nn.Parameter(value, value.is_floating_point()) for key, value in weights.items()},
     ],
-    ids=["bare", "g_ema", "params_ema", "state_dict+module", "two deep"],
+    ids=["bare", "g_ema", "params_ema", "state_dict+module", "two deep", "parameters"],
 )
 def test_every_usual_wrapping_gives_the_same_tensors(tmp_path, wrap, legacy):
     path = save(tmp_path / "w.pth", wrap(WEIGHTS), legacy)
@@ -136,6 +137,13 @@ def test_a_tensor_larger_than_what_is_stored_is_refused(tmp_path, reader, legacy
         reader(path)
 
 
+@pytest.mark.parametrize("reader", [read_state_dict, read_layout])
+def test_a_tensor_of_more_dimensions_than_any_weight_is_refused(tmp_path, reader):
+    path = save(tmp_path / "deep.pth", {"a": torch.ones([1] * 60)})
+    with pytest.raises(UnsupportedWeightsError, match=r'"deep.pth": "a" has 60 dimensions'):
+        reader(path)
+
+
 def test_a_dict_that_holds_itself_ends(tmp_path):
     ring = {}
     ring["state_dict"] = ring
@@ -172,10 +180,15 @@ def test_a_safetensors_header_that_lies_is_refused(tmp_path):
         "no table": {"a": [1, 2]},
         "no offsets": {"a": {"dtype": "F32", "shape": [2]}},
         "offsets of one": {"a": {**entry, "data_offsets": [8]}},
+        "a record of text": {"a": entry, "__metadata__": "text"},
+        "a size no number holds": {"a": entry, "b": {**entry, "shape": [0, 2**70], "data_offsets": [0, 0]}},
+        "sizes no memory holds": {"a": entry, "b": {**entry, "shape": [0, 2**62, 2**62], "data_offsets": [0, 0]}},
+        "200 dimensions": {"a": {**entry, "shape": [1] * 199 + [2]}},
     }
     path = tmp_path / "lies.safetensors"
-    for name, header in lies.items():
-        words = json.dumps(header).encode()
+    headers = {name: json.dumps(header).encode() for name, header in lies.items()}
+    headers["deep"] = b'{"a":' + 100_000 * b"["
+    for name, words in headers.items():
         path.write_bytes(struct.pack("<Q", len(words)) + words + bytes(8))
         for reader in (read_state_dict, read_layout, read_metadata):
             with pytest.raises(UnsupportedWeightsError, match=r'"lies.safetensors" is damaged'):

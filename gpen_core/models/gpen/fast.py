@@ -4,21 +4,30 @@ The plain network is the truth: this form is made from it, holds nothing that co
 only in the order of the arithmetic (`fast_layers.py`, `winograd.py`) and in using its memory again in the next call.
 """
 
+import logging
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .fast_layers import Features, First, FirstFeatures, Halving, Reader, Styled, linear
 from .network import Blur, EqualizedLinear, GpenGenerator, StyledConv, ToRGB, Upsample
+from .products import multiplies_bfloat16
 from .workspace import Workspace
+
+logger = logging.getLogger(__name__)
 
 _AT_ONCE = 2
 """Faces computed at the same time, each by its share of torch's threads: the fewer threads divide a face, the less they
 wait for each other. Every one of them takes buffers."""
+
+_SAMPLED = 8
+"""Numbers of each weight that are looked at before every call."""
 
 
 class FastGenerator:
@@ -28,7 +37,8 @@ class FastGenerator:
 
     Args:
         network: as `suits` wants it. Its weights are used in place, some of them in another order of memory than
-            before. bfloat16 is for processors that multiply it (AMX, AVX512-BF16); on others it is slow.
+            before. bfloat16 is for processors that multiply it (AMX, AVX512-BF16); on others it is slow, which the
+            log says.
     """
 
     def __init__(self, network: GpenGenerator) -> None:
@@ -38,7 +48,9 @@ class FastGenerator:
         self._channels = network.spec.channels
         decoder = network.generator
         # Memory laid out in inference mode could not be used outside of it.
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast("cpu", enabled=False):
+            if self._dtype == torch.bfloat16 and not multiplies_bfloat16():
+                logger.warning("this processor does not multiply bfloat16: float32 (fp32) is many times faster here")
             stages = [network.get_submodule(f"ecd{stage}.0") for stage in range(len(self._channels))]
             self._first = First(stages[0])
             self._encoder = [Halving(stage) for stage in stages[1:]]
@@ -68,10 +80,10 @@ class FastGenerator:
 
     def __call__(self, pictures: Tensor) -> Tensor:
         """Restore (N, 3, S, S) sRGB in [-1, 1]; float32, not clamped."""
-        with self._lock:
+        with self._lock, torch.autocast("cpu", enabled=False):  # the buffers are of the weights' type
             workers = max(1, min(len(pictures), torch.get_num_threads(), _AT_ONCE))
             self._spaces += [Workspace(self._dtype) for _ in range(workers - len(self._spaces))]
-            restored = torch.empty(pictures.shape, dtype=torch.float32)
+            restored = torch.empty(pictures.shape, dtype=torch.float32, device="cpu")
             for first, share in enumerate(self._restore_shares([pictures[first::workers] for first in range(workers)])):
                 restored[first::workers] = share
         return restored
@@ -135,21 +147,32 @@ class FastGenerator:
 
 
 class FastForm:
-    """Keeps the fast form of a network true: made when first asked for, and again whenever the weights are others."""
+    """Keeps the fast form of a network true: made when first asked for, and again whenever the weights are others.
+
+    Weights that were replaced or changed in place are noticed. torch does not tell of changes through `.data`: of each
+    weight some numbers are compared, which shows a change of a whole weight, but not that of a few of its numbers.
+
+    A copy of it, also by `pickle`, is a new one, which has made nothing yet.
+    """
 
     def __init__(self) -> None:
         self._made: FastGenerator | None = None
         self._state: tuple[object, ...] = ()
+        self._samples: list[NDArray[np.generic]] = []
+
+    def __reduce__(self) -> tuple[type["FastForm"], tuple[()]]:
+        return FastForm, ()
 
     def of(self, network: nn.Module) -> FastGenerator | None:
         """Give the fast form of `network` as its weights are now; None where it has none (see `suits`)."""
         if not suits(network):
-            self._made = None
+            self._made, self._samples = None, []
             return None
-        if self._made is None or _state(network) != self._state:
+        if self._made is None or _state(network, self._samples) != self._state:
             self._made = None
             self._made = FastGenerator(cast(GpenGenerator, network))
-            self._state = _state(network)
+            self._samples = [_sample(value) for value in network.parameters()]
+            self._state = _state(network, self._samples)
         return self._made
 
 
@@ -167,7 +190,7 @@ def suits(network: nn.Module) -> bool:
         return False
     if any(v.dtype != dtype or v.device.type != "cpu" or v.is_inference() for v in values):
         return False
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=torch.float32, device="cpu")
     kernel = torch.outer(taps, taps) / 64
     blurs = [part for part in network.modules() if isinstance(part, Blur | Upsample)]
     gains = [1.0 if isinstance(part, Blur) and part.padding == 2 else 4.0 for part in blurs]
@@ -176,6 +199,15 @@ def suits(network: nn.Module) -> bool:
     )
 
 
-def _state(network: nn.Module) -> tuple[object, ...]:
-    """Tell where the weights are and how often they were changed in place."""
-    return tuple((value.data_ptr(), value._version) for value in network.parameters())
+def _state(network: nn.Module, samples: Iterable[NDArray[np.generic]]) -> tuple[object, ...]:
+    """Tell where the weights are, how often they were changed in place, and what their samples hold."""
+    places = tuple((value.data_ptr(), value._version) for value in network.parameters())
+    return places, b"".join([sample.tobytes() for sample in samples])
+
+
+def _sample(weight: Tensor) -> NDArray[np.generic]:
+    """View some numbers of a weight, spread evenly over its memory, as integers of their bits."""
+    last = sum((size - 1) * stride for size, stride in zip(weight.shape, weight.stride(), strict=True))
+    step = max(1, last // _SAMPLED)
+    numbers = weight.detach().as_strided((last // step + 1,), (step,))
+    return np.asarray(numbers.view(torch.int16 if weight.dtype == torch.bfloat16 else torch.int32).numpy())

@@ -61,7 +61,7 @@ class Features:
         data = space.take(name, side + 2 * _EDGE, side, channels)
         data[:_EDGE].zero_()
         data[-_EDGE:].zero_()
-        return cls(data, torch.ones(()))
+        return cls(data, torch.ones((), dtype=torch.float32, device="cpu"))
 
     @property
     def side(self) -> int:
@@ -124,7 +124,7 @@ class FirstFeatures:
     """
 
     def __init__(self, space: Workspace, picture: Tensor, weight: Tensor, bias: Tensor) -> None:
-        self.factor = torch.tensor(ACTIVATION_GAIN)
+        self.factor = torch.tensor(ACTIVATION_GAIN, dtype=torch.float32, device="cpu")
         self.side = len(picture)
         self._space, self._picture, self._weight, self._bias = space, picture, weight, bias
 

@@ -9,7 +9,7 @@ import torch
 
 from ...errors import UnsupportedWeightsError
 
-_STAGE = re.compile(r"ecd(\d+)\.0\.\d+\.weight$")
+_STAGE = re.compile(r"ecd(\d{1,2})\.0\.\d+\.weight$")
 _MAPPING_LAYER = re.compile(r"generator\.style\.(\d+)\.weight$")
 _INPUT_KEY = "generator.input.input"
 
@@ -50,17 +50,17 @@ class GpenSpec:
         """Read every hyper-parameter from the weights themselves.
 
         Raises:
-            UnsupportedWeightsError: if a part of the generator is missing.
+            UnsupportedWeightsError: if a part of the generator is missing, or a layer has no width.
         """
         stages = sorted(int(match[1]) for key in state_dict if (match := _STAGE.match(key)))
         if not is_gpen(state_dict) or stages != list(range(len(stages))):
             raise UnsupportedWeightsError(
                 f"not a whole GPEN generator: encoder stages {stages}, {len(state_dict)} keys"
             )
-        widths = [state_dict[f"ecd{stage}.0.{0 if stage == 0 else 1}.weight"].shape[0] for stage in stages]
+        widths = [_width(state_dict, f"ecd{stage}.0.{0 if stage == 0 else 1}.weight", axes=4) for stage in stages]
         return cls(
             size=2 ** (len(stages) + 1),
-            style_dim=state_dict["final_linear.0.weight"].shape[0],
+            style_dim=_width(state_dict, "final_linear.0.weight", axes=2),
             n_mlp=sum(_MAPPING_LAYER.match(key) is not None for key in state_dict),
             channels=tuple(reversed(widths)),
         )
@@ -84,3 +84,19 @@ class GpenSpec:
         else:
             shape = f"channels {' '.join(map(str, self.channels))}"
         return f"GPEN {self.size} ({shape}, style {self.style_dim})"
+
+
+def _width(state_dict: Mapping[str, torch.Tensor], key: str, *, axes: int) -> int:
+    """Read how many channels a layer gives.
+
+    Raises:
+        UnsupportedWeightsError: if it is missing, or its weight has another number of axes or no numbers.
+    """
+    if key not in state_dict:
+        raise UnsupportedWeightsError(f'not a whole GPEN generator: key "{key}" is missing')
+    shape = tuple(state_dict[key].shape)
+    if len(shape) != axes or 0 in shape:
+        raise UnsupportedWeightsError(
+            f'not a whole GPEN generator: expected {axes} sizes from 1 on for "{key}", got {shape}'
+        )
+    return shape[0]

@@ -61,12 +61,12 @@ class WinogradConv:
     """
 
     def __init__(self, weight: Tensor, *, onednn: bool) -> None:
-        take, filter_, give = (torch.tensor(matrix, dtype=torch.float32) for matrix in tile_matrices())
+        take, filter_, give = (torch.tensor(matrix, dtype=torch.float32, device="cpu") for matrix in tile_matrices())
         self._take, self._give, self._weight, self._onednn = take, give, weight, onednn
         self._transform = torch.kron(filter_, filter_).unflatten(0, (_WINDOW, _WINDOW))
         shape = (_WINDOW, _WINDOW, *weight.shape[2:])
         self.keeps_filters = math.prod(shape) * weight.itemsize <= _LARGEST_KEPT
-        self._filters = torch.empty(shape if self.keeps_filters else 0)
+        self._filters = torch.empty(shape if self.keeps_filters else 0, dtype=torch.float32, device="cpu")
         for point, filters in enumerate(self._filters):
             self._make_filters(point, filters)
 
