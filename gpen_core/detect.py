@@ -236,10 +236,10 @@ def _look(seen: torch.Tensor, detector: FaceDetector, ratio: NDArray[np.float64]
         keep = torch.nonzero(scores >= _HINT_SCORE).flatten()
         if len(keep) > _MAX_CANDIDATES:
             keep = keep[scores[keep].topk(_MAX_CANDIDATES).indices]
-        seen_boxes = boxes[keep].double().cpu().numpy()
+        seen_boxes = boxes[keep].cpu().double().numpy()
         sides = np.minimum(seen_boxes[:, 2] - seen_boxes[:, 0], seen_boxes[:, 3] - seen_boxes[:, 1])
-        points = landmarks[keep].double().cpu().numpy() / ratio
-        looks.append(_Sightings(seen_boxes / np.tile(ratio, 2), points, scores[keep].double().cpu().numpy(), sides))
+        points = landmarks[keep].cpu().double().numpy() / ratio
+        looks.append(_Sightings(seen_boxes / np.tile(ratio, 2), points, scores[keep].cpu().double().numpy(), sides))
     return looks
 
 

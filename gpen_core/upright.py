@@ -92,7 +92,7 @@ def _look(seen: _Surroundings, angles: Sequence[float], detector: FaceDetector) 
         fits = (off_centre < _CENTRED) & (boxes[:, 2] - boxes[:, 0] > _FACE_PX / 2)
         best = int(torch.where(fits, scores, torch.zeros_like(scores)).argmax())
         if fits[best] and scores[best] >= _LEAST_SCORE:
-            points = candidates.landmarks[number, best].double().cpu().numpy()
+            points = candidates.landmarks[number, best].cpu().double().numpy()
             views.append(_View(angle, _roll(points), float(scores[best]), apply_affine(to_image, points)))
     return views
 

@@ -9,7 +9,7 @@ from ..gpen_core.batch import restore_folder
 from ..gpen_core.detect import DetectSettings
 from ..gpen_core.folder_gate import CheckGate
 from ..gpen_core.folder_report import FolderReport
-from ..gpen_core.folder_spec import FolderSpec
+from ..gpen_core.folder_spec import FolderSpec, OutputSuffix
 from ..gpen_core.paste import PasteSettings
 from ..gpen_core.pipeline import NoFaceChoice, PortraitSettings
 from ..gpen_core.select import FaceChoice
@@ -18,17 +18,21 @@ from .lease import NetworkNode
 from .report import describe_restorer
 
 _SAMPLES = Path(gpen_core.__file__).parent / "samples"
-_NO_FACE: dict[str, NoFaceChoice] = {
-    "pass the photo on": "keep",
-    "treat the whole picture as a face": "whole",
-    "reject the photo": "stop",
-}
+_NO_FACE: sockets.Menu[NoFaceChoice] = sockets.Menu(
+    {
+        "pass the photo on": "keep",
+        "treat the whole picture as a face": "whole",
+        "reject the photo": "stop",
+    }
+)
 _NO_FACE_TOOLTIP = (
     "What to do with a photo in which no face is found: write it unchanged, take the whole picture for one upright "
     "face (for crops made elsewhere), or write nothing and list it as rejected in the report. The others go on in "
     "any case."
 )
-_FORMATS = {"as the photo": "same", "PNG": ".png", "JPEG": ".jpg", "TIFF": ".tif", "WebP": ".webp"}
+_FORMATS: sockets.Menu[OutputSuffix] = sockets.Menu(
+    {"as the photo": "same", "PNG": ".png", "JPEG": ".jpg", "TIFF": ".tif", "WebP": ".webp"}
+)
 
 
 class RestoreFolder(NetworkNode):
@@ -156,23 +160,18 @@ class RestoreFolder(NetworkNode):
             smallest_face_px=smallest_face_px,
             batch_size=faces_at_once,
         )
-        finder, restorer = sockets.hosted_detector(detector), sockets.hosted_restorer(model)
-        with (
-            sockets.upscaler_on_device(upscaler) as enlarger,
-            sockets.parser_on_device(parser) as face_parser,
-            host.on_device(finder, restorer, activation_bytes=sockets.activation_bytes(restorer.model, faces_at_once)),
-        ):
+        with sockets.team_on_device(model, detector, parser, upscaler, faces_at_once) as team:
             report = restore_folder(
                 spec,
-                finder.model,
-                restorer.model,
+                team.detector,
+                team.restorer,
                 settings,
-                parser=face_parser,
-                upscaler=enlarger,
-                gate=CheckGate(detector=finder.model) if check_first else None,
+                parser=team.parser,
+                upscaler=team.upscaler,
+                gate=CheckGate(detector=team.detector) if check_first else None,
                 progress=host.NodeProgress(),
             )
-        words = f"{report.summary()}\n{describe_restorer(restorer.model)}"
+        words = f"{report.summary()}\n{describe_restorer(team.restorer)}"
         return io.NodeOutput(words, str(report.output), report.restored, report.failed, ui=_shown(report))
 
 

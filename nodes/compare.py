@@ -19,9 +19,11 @@ from ..gpen_core.compare import (
 from ..gpen_core.errors import ShapeError
 from . import convert, host, sockets
 
-_LAYOUTS: dict[str, Layout] = {"side by side": "side", "split in one picture": "split", "zoom on the faces": "zoom"}
+_LAYOUTS: sockets.Menu[Layout] = sockets.Menu(
+    {"side by side": "side", "split in one picture": "split", "zoom on the faces": "zoom"}
+)
 _CONTACT_SHEET = "contact sheet of the batch"
-_CAPTIONS = {"Before / After": ENGLISH, "修复前 / 修复后": CHINESE, "none": ("", "")}
+_CAPTIONS = sockets.Menu({"Before / After": ENGLISH, "修复前 / 修复后": CHINESE, "none": ("", "")})
 
 
 class BeforeAfter(io.ComfyNode):

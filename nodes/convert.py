@@ -85,6 +85,14 @@ def to_image(pixels: Sequence[torch.Tensor] | torch.Tensor, alpha: torch.Tensor 
     return planes.float().permute(0, 2, 3, 1).contiguous()
 
 
+def on_white(frames: Frames) -> torch.Tensor:
+    """Give the pixels (B, 3, H, W) laid on white, as on paper."""
+    if frames.alpha is None:
+        return frames.pixels
+    alpha = frames.alpha[:, None]
+    return frames.pixels * alpha + (1 - alpha)
+
+
 def enlarged_alpha(frames: Frames, scale: int) -> torch.Tensor | None:
     """Give the alpha (B, H * scale, W * scale) that goes with enlarged pictures; None if there is none."""
     return None if frames.alpha is None else enlarge(frames.alpha[:, None], scale)[:, 0]
@@ -105,6 +113,8 @@ def from_mask(mask: torch.Tensor, count: int, size: tuple[int, int]) -> torch.Te
         ShapeError: if it does not fit the pictures.
     """
     masks = mask.detach().to("cpu", torch.float32).clamp(0, 1)
+    if not torch.isfinite(mask).all():
+        raise ShapeError("expected a MASK of finite values, got some that are NaN or infinite")
     masks = masks[None] if masks.ndim == 2 else masks
     if masks.ndim != 3 or tuple(masks.shape[1:]) != size or len(masks) not in (1, count):
         words = f"expected a MASK of shape ({count}, {size[0]}, {size[1]}) like the image, got {tuple(mask.shape)}"

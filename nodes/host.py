@@ -1,6 +1,7 @@
 """All of ComfyUI that the nodes use: model folders, where networks live, progress and cancelling."""
 
 import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -170,11 +171,13 @@ def _files(folders: tuple[str, ...], endings: tuple[str, ...]) -> dict[str, Path
 def photo_folder(name: str) -> Path:
     """Find a folder of photos: an absolute path, one that begins with "~", or a name inside ComfyUI's input folder.
 
+    Blanks around it are left out, and the quotes that Windows puts around a copied path.
+
     Raises:
         SettingsError: if it begins with the name of a user who does not exist.
     """
     try:
-        return Path(folder_paths.get_input_directory()) / Path(name).expanduser()
+        return Path(folder_paths.get_input_directory()) / Path(name.strip().strip('"')).expanduser()
     except RuntimeError as error:
         raise SettingsError(f"{name!r} is no folder: {error}") from error
 
@@ -191,6 +194,7 @@ def next_output_path(prefix: str, suffix: str, height: int, width: int) -> Path:
     are refused here.
     """
     output = folder_paths.get_output_directory()
+    prefix = prefix.replace("\\", "/")  # of a workflow from Windows; else it would be part of the name here
     safe_output_path(Path(output), prefix)
     folder, name, counter, *_ = folder_paths.get_save_image_path(prefix, output, width, height)
     path = Path(folder)
@@ -234,7 +238,7 @@ def hosted(
         offload = management.unet_offload_device()
         patcher = patcher_class(model.network, load_device=compute, offload_device=offload)
         # ComfyUI's dynamic patcher brings back only leaves; weights of modules that have children would stay behind.
-        patcher.add_callback(CallbacksMP.ON_DETACH, lambda *_: model.to(device=offload))
+        patcher.add_callback(CallbacksMP.ON_DETACH, lambda *_: sys.is_finalizing() or model.to(device=offload))
         return Hosted(model, patcher, stays)
 
     lease = current_lease()
@@ -346,17 +350,21 @@ class NodeProgress:
     Args:
         index: which of the phases this is, from 0.
         count: how many phases the bar is made of.
+        parts: how many times a phase is started, each for an equal part of it.
     """
 
-    def __init__(self, index: int = 0, count: int = 1) -> None:
+    def __init__(self, index: int = 0, count: int = 1, parts: int = 1) -> None:
         self._bar = comfy.utils.ProgressBar(_STEPS)
         self._index = index
         self._count = count
+        self._parts = parts
+        self._started = 0
         self._total = 1
         self._done = 0
 
     def start(self, total: int, label: str) -> None:
-        """Begin a phase of `total` units."""
+        """Begin a phase, or the next part of one, of `total` units."""
+        self._started = min(self._started + 1, self._parts)
         self._total = max(total, 1)
         self._done = 0
         self.check_cancelled()
@@ -364,13 +372,15 @@ class NodeProgress:
     def advance(self, units: int = 1, preview: torch.Tensor | None = None) -> None:
         """Move the bar, and show `preview`, (3, H, W) sRGB in [0, 1], on the node."""
         self._done = min(self._done + units, self._total)
-        value = round(_STEPS * (self._index + self._done / self._total) / self._count)
+        phase = (max(self._started, 1) - 1 + self._done / self._total) / self._parts
+        value = round(_STEPS * (self._index + phase) / self._count)
         picture = None if preview is None else ("JPEG", to_preview(preview), _PREVIEW_PX)
         self._bar.update_absolute(value, _STEPS, picture)
         self.check_cancelled()
 
     def finish(self) -> None:
         """Move the bar to the end of the phase, however much of it was left to do."""
+        self._started = self._parts
         self.advance(self._total)
 
     def check_cancelled(self) -> None:

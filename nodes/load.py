@@ -19,7 +19,7 @@ _PUBLISHED = {
 }
 """Menu entries for the published networks, whether they are on this machine or not."""
 
-_STAYS = {"free the GPU": False, "stay on the GPU": True}
+_STAYS = sockets.Menu({"free the GPU": False, "stay on the GPU": True})
 
 
 def _after_run_menu() -> io.Combo.Input:

@@ -62,6 +62,7 @@ class PasteFaces(NetworkNode):
                 io.Image.Input(
                     "crops",
                     optional=True,
+                    lazy=True,
                     tooltip=(
                         "Other pictures of the faces, in place of their own: the output crops of Restore Faces or "
                         "Select Faces after any other node (a sampler, another restorer, retouching), one for each "
@@ -81,6 +82,14 @@ class PasteFaces(NetworkNode):
     def fingerprint_inputs(cls, parser: str | None, **_: object) -> object:
         """Run again when the parser's file was exchanged under its name."""
         return sockets.fingerprint(parser=parser)
+
+    @classmethod
+    def check_lazy_status(cls, faces: sockets.FaceSet, **inputs: object) -> list[str]:
+        """Ask for the crops only if there are faces: without any, what gives crops does not run, and would block.
+
+        ComfyUI gives None for what is connected and has not run, and nothing for what is not connected.
+        """
+        return [name for name in ("crops",) if name in inputs and inputs[name] is None and faces.crops]
 
     @classmethod
     def execute(

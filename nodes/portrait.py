@@ -94,31 +94,26 @@ class RestorePortrait(NetworkNode):
             smallest_face_px=smallest_face_px,
             batch_size=faces_at_once,
         )
-        finder, restorer = sockets.hosted_detector(detector), sockets.hosted_restorer(model)
-        with (
-            sockets.upscaler_on_device(upscaler) as enlarger,
-            sockets.parser_on_device(parser) as face_parser,
-            host.on_device(finder, restorer, activation_bytes=sockets.activation_bytes(restorer.model, faces_at_once)),
-        ):
+        with sockets.team_on_device(model, detector, parser, upscaler, faces_at_once) as team:
             results = []
             for index, pixels in enumerate(frames.pixels):
-                progress = host.NodeProgress(index, len(frames.pixels))
+                progress = host.NodeProgress(index, len(frames.pixels), parts=2 if team.upscaler else 1)
                 results.append(
                     restore_portrait(
                         pixels,
-                        finder.model,
-                        restorer.model,
+                        team.detector,
+                        team.restorer,
                         settings,
-                        parser=face_parser,
-                        upscaler=enlarger,
+                        parser=team.parser,
+                        upscaler=team.upscaler,
                         progress=progress,
                     )
                 )
                 progress.finish()
-        alpha = convert.enlarged_alpha(frames, enlarger.scale if enlarger else 1)
+        alpha = convert.enlarged_alpha(frames, team.upscaler.scale if team.upscaler else 1)
         return io.NodeOutput(
             host.to_output(convert.to_image([result.pixels for result in results], alpha)),
             host.to_output(convert.to_mask([result.mask for result in results])),
             sum(result.restored for result in results),
-            describe_run(results, restorer.model),
+            describe_run(results, team.restorer),
         )

@@ -19,7 +19,9 @@ from .lease import NetworkNode
 _BY_SCALE = "by scale"
 _OWN_SIZE = "own size in mm"
 _SRGB = "sRGB"
-_FORMATS = {"PNG": ".png", "PNG 16 bit": ".png", "JPEG": ".jpg", "TIFF": ".tif", "TIFF 16 bit": ".tif", "PDF": ".pdf"}
+_FORMATS = sockets.Menu(
+    {"PNG": ".png", "PNG 16 bit": ".png", "JPEG": ".jpg", "TIFF": ".tif", "TIFF 16 bit": ".tif", "PDF": ".pdf"}
+)
 _SHOWN_BY_BROWSERS = (".png", ".jpg")
 
 
@@ -108,7 +110,7 @@ class PrintUpscale(NetworkNode):
         faces: sockets.FaceSet | None = None,
     ) -> io.NodeOutput:
         """Lay each picture out."""
-        pixels = convert.from_image(image).pixels
+        pixels = convert.on_white(convert.from_image(image))
         own = Paper(width_mm, height_mm, may_turn=False) if paper == _OWN_SIZE else PAPERS.get(paper)
         spec = PrintSpec(
             scale=scale,
@@ -119,7 +121,7 @@ class PrintUpscale(NetworkNode):
             resampling="lanczos" if resampling == "lanczos" else "bicubic",
             sharpening=Sharpening(strength=sharpening),
         )
-        found = sockets.faces_in(faces, pixels) if faces else _faces_to_keep(pixels, own)
+        found = sockets.faces_in(faces, pixels) if faces else _faces_to_keep(pixels, spec)
         sheets = [
             lay_out(one, spec, [face.box for face in here])
             for one, here in host.in_turn(zip(pixels, found, strict=True), "Laying out")
@@ -172,6 +174,11 @@ class SavePrint(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, profile: str | None = None, **_: object) -> object:
+        """Run again when the profile's file was exchanged under its name."""
+        return host.fingerprint(None if profile in (None, _SRGB) else host.profile_file(profile))
+
+    @classmethod
     def execute(
         cls,
         sheets: Sequence[PrintSheet],
@@ -210,9 +217,9 @@ def _number(
     return io.Float.Input(name, default=default, min=low, max=high, step=step, tooltip=tooltip, **extra)
 
 
-def _faces_to_keep(pixels: torch.Tensor, paper: Paper | None) -> Sequence[Sequence[Face]]:
+def _faces_to_keep(pixels: torch.Tensor, spec: PrintSpec) -> Sequence[Sequence[Face]]:
     """Find the faces, if there is a paper whose edge could cut them."""
-    return [[] for _ in pixels] if paper is None else sockets.find_faces(pixels)
+    return [[] for _ in pixels] if spec.paper is None or spec.crop == "fit" else sockets.find_faces(pixels)
 
 
 def _describe(sheet: PrintSheet, number: int) -> str:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from comfy_api.latest import io
@@ -13,7 +13,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..gpen_core.align import enlarged_face
 from ..gpen_core.detect import detect_faces
-from ..gpen_core.errors import ShapeError
+from ..gpen_core.errors import SettingsError, ShapeError
 from ..gpen_core.masks import MaskArea
 from ..gpen_core.models.descriptor import Restorer, Upscaler
 from ..gpen_core.models.faceparsing import FaceParser, load_face_parser
@@ -29,6 +29,8 @@ from . import convert, host
 
 CATEGORY = "GPEN Portrait"
 
+ChoiceT = TypeVar("ChoiceT")
+
 RestorerSocket = io.Custom("GPEN_MODEL")
 DetectorSocket = io.Custom("GPEN_FACE_DETECTOR")
 FacesSocket = io.Custom("GPEN_FACES")
@@ -41,23 +43,37 @@ FACE_MESH = "face mesh (embedded)"
 SAME_SIZE = "none (keep the size)"
 PLAIN_UPSCALERS = {"plain x2 (no network)": PlainUpscaler(2), "plain x4 (no network)": PlainUpscaler(4)}
 
-NO_FACE: dict[str, NoFaceChoice] = {
-    "pass the photo on": "keep",
-    "treat the whole picture as a face": "whole",
-    "stop with an error": "stop",
-}
-AREAS: dict[str, MaskArea] = {"head with hair": "head", "face only": "face"}
-ORDERS: dict[str, FaceOrder] = {
-    "largest first": "largest",
-    "left to right": "left",
-    "top to bottom": "top",
-    "surest first": "surest",
-}
-PRECISION: dict[str, torch.dtype] = {
-    "fp32 (best)": torch.float32,
-    "bf16 (half the memory)": torch.bfloat16,
-    "fp16 (half the memory)": torch.float16,
-}
+
+class Menu(dict[str, ChoiceT]):
+    """What the entries of a menu stand for. A wire may bring any word: ComfyUI checks menus alone."""
+
+    def __missing__(self, entry: str) -> ChoiceT:
+        raise SettingsError(f"expected one of {', '.join(map(repr, self))}, got {entry!r}")
+
+
+NO_FACE: Menu[NoFaceChoice] = Menu(
+    {
+        "pass the photo on": "keep",
+        "treat the whole picture as a face": "whole",
+        "stop with an error": "stop",
+    }
+)
+AREAS: Menu[MaskArea] = Menu({"head with hair": "head", "face only": "face"})
+ORDERS: Menu[FaceOrder] = Menu(
+    {
+        "largest first": "largest",
+        "left to right": "left",
+        "top to bottom": "top",
+        "surest first": "surest",
+    }
+)
+PRECISION: Menu[torch.dtype] = Menu(
+    {
+        "fp32 (best)": torch.float32,
+        "bf16 (half the memory)": torch.bfloat16,
+        "fp16 (half the memory)": torch.float16,
+    }
+)
 
 ADVANCED: dict[str, Any] = {"advanced": True} if "advanced" in signature(io.Combo.Input).parameters else {}
 """For inputs that versions of ComfyUI which can fold inputs away shall fold away; the others show them."""
@@ -321,11 +337,10 @@ def fingerprint(**names: str | None) -> str:
 @contextmanager
 def upscaler_on_device(name: str) -> Iterator[Upscaler | PlainUpscaler | None]:
     """Give the upscaler of a menu entry, ready to run inside the block; None for none."""
-    path = upscaler_path(name)
-    if path is None:
+    upscaler = _hosted_upscaler(name)
+    if upscaler is None:
         yield PLAIN_UPSCALERS.get(name)
         return
-    upscaler = host.hosted("upscaler", load_upscaler, path)
     with host.on_device(upscaler, activation_bytes=tile_bytes(upscaler.model)):
         yield upscaler.model
 
@@ -333,13 +348,60 @@ def upscaler_on_device(name: str) -> Iterator[Upscaler | PlainUpscaler | None]:
 @contextmanager
 def parser_on_device(name: str) -> Iterator[FaceParser | None]:
     """Give the face parser of a menu entry, ready to run inside the block; None for the embedded face mesh."""
-    path = parser_path(name)
-    if path is None:
+    parser = _hosted_parser(name)
+    if parser is None:
         yield None
         return
-    parser = host.hosted("parser", load_face_parser, path)
     with host.on_device(parser):
         yield parser.model
+
+
+@dataclass(frozen=True, eq=False)
+class Team:
+    """The networks of a whole restoration, on the device."""
+
+    detector: FaceDetector
+    restorer: Restorer
+    parser: FaceParser | None
+    upscaler: Upscaler | PlainUpscaler | None
+
+
+@contextmanager
+def team_on_device(model: str, detector: str, parser: str, upscaler: str, faces: int) -> Iterator[Team]:
+    """Give the networks of four menu entries, all ready to run inside the block.
+
+    They are asked for together: one by one they would make room for themselves by evicting each other.
+
+    Args:
+        model: entry of the restorer menu.
+        detector: entry of the detector menu.
+        parser: entry of the parser menu.
+        upscaler: entry of the upscaler menu.
+        faces: how many faces go through the restorer at once.
+    """
+    restorer, finder = hosted_restorer(model), hosted_detector(detector)
+    drawer, enlarger = _hosted_parser(parser), _hosted_upscaler(upscaler)
+    work = activation_bytes(restorer.model, faces)
+    if enlarger is not None:
+        work = max(work, tile_bytes(enlarger.model))
+    present = [one for one in (enlarger, drawer, finder, restorer) if one is not None]
+    with host.on_device(*present, activation_bytes=work):
+        yield Team(
+            finder.model,
+            restorer.model,
+            None if drawer is None else drawer.model,
+            PLAIN_UPSCALERS.get(upscaler) if enlarger is None else enlarger.model,
+        )
+
+
+def _hosted_upscaler(name: str) -> host.Hosted[Upscaler] | None:
+    path = upscaler_path(name)
+    return None if path is None else host.hosted("upscaler", load_upscaler, path)
+
+
+def _hosted_parser(name: str) -> host.Hosted[FaceParser] | None:
+    path = parser_path(name)
+    return None if path is None else host.hosted("parser", load_face_parser, path)
 
 
 def hosted_restorer(name: str = EMBEDDED_RESTORER) -> host.Hosted[Restorer]:

@@ -10,6 +10,7 @@ app.registerExtension({
     if (node.constructor.comfyClass !== "GPEN_BeforeAfter") return;
     const slider = node.widgets?.find((widget) => widget.type === "imagecompare");
     if (!slider) return; // an older page: the node shows the sheet
+    slider.options.serialize = false; // its addresses are new after each run: sent along, they would make the node run again
     const hasSlider = Boolean(window.LiteGraph?.vueNodesMode);
     slider.hidden = !hasSlider;
     node.hideOutputImages = hasSlider; // one of the two, not both

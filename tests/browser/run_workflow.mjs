@@ -1,4 +1,5 @@
-// Open ComfyUI's page, load a workflow, press Run, wait until it is done, and print what the page then shows as JSON.
+// Open ComfyUI's page, load a workflow, press Run, wait until it is done, press Run again, and print as JSON what the page
+// shows after the first run, and which nodes the second one took from the cache.
 // Usage: node run_workflow.mjs URL CHROMIUM WORKFLOW.json SCREENSHOT.png vue|classic
 import { readFileSync } from "node:fs";
 
@@ -50,9 +51,16 @@ try {
       slider: node.widgets?.find((widget) => widget.type === "imagecompare")?.value ?? null,
     })),
   );
+  await page.evaluate(() => {
+    window.ran = { ...window.ran, done: false, cached: [] };
+    window.app.api.addEventListener("execution_cached", ({ detail }) => (window.ran.cached = detail.nodes));
+  });
+  await page.click('button[data-testid="queue-button"]');
+  await page.waitForFunction(() => window.ran.done || window.ran.failed, null, { timeout: 90_000 });
+  const cached = await page.evaluate(() => window.ran.cached);
   const help = await page.evaluate(async () => (await fetch("/extensions/gpen-portrait/docs/GPEN_PasteFaces.md")).text());
   await page.screenshot({ path: screenshot });
-  console.log(JSON.stringify({ loaded, ran, shown, pageErrors, help }));
+  console.log(JSON.stringify({ loaded, ran, shown, cached, pageErrors, help }));
 } finally {
   await browser.close();
 }

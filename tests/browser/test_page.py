@@ -66,6 +66,13 @@ def test_workflow_runs_in_the_page(run_in_page, name):
     assert seen["pageErrors"] == []
 
 
+def test_a_second_run_with_nothing_changed_makes_nothing_anew(run_in_page):
+    workflow = json.loads((WORKFLOWS / "03_studio.json").read_text(encoding="utf-8"))
+    slider = next(node["id"] for node in workflow["nodes"] if node["type"] == "GPEN_BeforeAfter")
+
+    assert str(slider) in run_in_page("03_studio", "classic")["cached"]
+
+
 def test_the_page_keeps_every_value_and_link_of_the_file(run_in_page):
     workflow = json.loads((WORKFLOWS / "02_step_by_step.json").read_text(encoding="utf-8"))
 

@@ -96,6 +96,11 @@ def test_masks_that_do_not_fit_are_refused(convert, shape):
         convert.from_mask(torch.rand(shape), 3, (4, 6))
 
 
+def test_masks_of_values_that_are_no_numbers_are_refused(convert):
+    with pytest.raises(ValueError, match="expected a MASK of finite values"):
+        convert.from_mask(torch.full((1, 4, 6), torch.nan), 1, (4, 6))
+
+
 def test_boxes_are_what_comfyui_takes(convert):
     types = importlib.import_module("pack_under_test.gpen_core.types")
     face = types.Face(types.Box(10.4, 20.0, 30.6, 50.0), np.zeros((5, 2)), 0.75)

@@ -126,6 +126,23 @@ def test_faces_drawn_by_other_nodes_go_back_into_their_place(comfy, size):
     assert 0.02 < change["mask_share"] < 0.2
 
 
+def test_without_a_face_the_photo_passes_though_crops_are_connected(comfy):
+    run = comfy.run(redrawn("no face", 256))
+
+    assert run.told("7")["shape"] == [1, 512, 512, 3]
+    assert run.told("9")["largest"] == 0
+
+
+def test_a_word_that_is_in_no_menu_is_refused_in_words(comfy):
+    prompt = restore("portrait")
+    prompt["9"] = node("TestText", text="the whole body")
+    prompt["2"]["inputs"]["area"] = ["9", 0]
+
+    run = comfy.run(prompt)
+
+    assert "expected one of 'head with hair', 'face only', got 'the whole body'" in run.error
+
+
 def test_crops_that_are_not_the_faces_are_refused(comfy):
     prompt = steps("portrait")
     prompt["9"] = picture("batch of 0, 1 and 2 faces")

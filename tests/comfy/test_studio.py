@@ -156,6 +156,19 @@ class TestPrint:
 
         assert "30.0 x 20.0 mm" in run.told("5")["value"]
 
+    def test_a_prefix_of_windows_counts_on_too(self, comfy):
+        for quality in (90, 95):
+            run = comfy.run(printed(save={"filename_prefix": "from\\windows", "quality": quality}))
+            assert run.ok, run.error
+
+        assert len(list((comfy.base / "output" / "from").glob("windows_*.png"))) == 2
+
+    def test_transparency_is_paper(self, comfy):
+        prompt = printed("rgba")
+        prompt["9"] = node("TestProbe", value=["2", 0])
+
+        assert comfy.run(prompt).told("9")["max"] == 1
+
     @pytest.mark.parametrize("prefix", ["../outside", "/tmp/outside", "a/../../outside"])
     def test_no_file_leaves_the_output_folder(self, comfy, prefix):
         run = comfy.run(printed(save={"filename_prefix": prefix}))
@@ -275,7 +288,7 @@ class TestRestoreFolder:
         (folder / "证件照.jpg").write_bytes(SAMPLE.read_bytes())
         (folder / "broken.jpg").write_bytes(SAMPLE.read_bytes()[:500])
 
-        first = self.run(comfy, folder="客户", output_folder="done")
+        first = self.run(comfy, folder=f' "{folder}"\n', output_folder="done")
         again = self.run(comfy, folder="客户", output_folder="done")
 
         assert (first.told("3")["value"], first.told("4")["value"]) == (1, 1)

@@ -177,5 +177,5 @@ def test_a_fetched_file_is_found_in_the_folder_of_fetches(comfy, upscaler):
 
     inputs = comfy.get("/object_info/GPEN_RestorePortrait")["GPEN_RestorePortrait"]["input"]
 
-    assert inputs["optional"]["upscaler"][1]["options"] == ["none (keep the size)", SMALL, "gpen/fetched.safetensors"]
+    assert inputs["optional"]["upscaler"][1]["options"][3:] == [SMALL, "gpen/fetched.safetensors"]
     assert "gpen/fetched.safetensors" not in inputs["required"]["detector"][1]["options"]
