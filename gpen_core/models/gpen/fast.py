@@ -169,7 +169,7 @@ class FastForm:
             self._made, self._samples = None, []
             return None
         if self._made is None or _state(network, self._samples) != self._state:
-            self._made = None
+            self._made, self._samples = None, []  # they hold the weights of before
             self._made = FastGenerator(cast(GpenGenerator, network))
             self._samples = [_sample(value) for value in network.parameters()]
             self._state = _state(network, self._samples)
