@@ -28,7 +28,7 @@ from .models.retinaface import FaceDetector
 from .photo import Photo, list_photos, read_photo, refuse_output_about, require_folder, write_version
 from .photo_trouble import PHOTO_TROUBLE, in_words
 from .photo_write import WRITABLE_SUFFIXES
-from .pipeline import PortraitSettings, restore_portrait
+from .pipeline import NOT_CHOSEN, PortraitSettings, restore_portrait
 from .progress import NoProgress, Progress
 from .types import PortraitResult
 from .upscale import PlainUpscaler
@@ -147,10 +147,17 @@ class _Run:
             if self.progress.cancelled or isinstance(error, CancelledError):
                 raise
             logger.debug("%s failed", source, exc_info=True)
-            outcome = _Outcome(replace(record, reason=in_words(error, source)))
+            outcome = _Outcome(self._kept(replace(record, reason=in_words(error, source))))
         record = replace(outcome.record, seconds=round(time.monotonic() - started, 3))
         self.journal.append(record, outcome.thumbnails)
         return record, outcome.preview
+
+    def _kept(self, failed: PhotoRecord) -> PhotoRecord:
+        """Give the record of a failure the name of the result that is there: the next run writes none beside it."""
+        before = self.journal.find(failed.photo)
+        if failed.name or before is None:
+            return failed
+        return replace(failed, name=before.name, made=before.made, naming=before.naming, root=before.root)
 
     def _attempt(self, source: Path, record: PhotoRecord) -> "_Outcome":
         try:
@@ -202,7 +209,8 @@ class _Run:
         if before.written and not (self.spec.output / before.name).is_file():
             return None
         if before.verdict == "restored":
-            return replace(before, verdict="skipped", reason="done before: restored", seconds=0.0)
+            reason = "; ".join(filter(None, ("done before: restored", before.reason)))
+            return replace(before, verdict="skipped", reason=reason, seconds=0.0)
         return replace(before, seconds=0.0)
 
     def _named(self, source: Path, record: PhotoRecord) -> PhotoRecord:
@@ -281,7 +289,8 @@ def _judged(record: PhotoRecord, photo: Photo, result: PortraitResult) -> PhotoR
         reason = reasons[0] if reasons else "no face was found"
         became = "unchanged" if result.pixels.shape == photo.pixels.shape else "only enlarged"
         reason = "; ".join((reason, f"passed on {became}", *photo.notes))
-        return replace(record, verdict="skipped", reason=reason, ask_client=True)
+        ask_client = any(face.reason != NOT_CHOSEN for face in result.faces) or not result.faces
+        return replace(record, verdict="skipped", reason=reason, ask_client=ask_client)
     notes = [result.note, *photo.notes]
     left = len(result.faces) - result.restored
     if left:

@@ -26,6 +26,10 @@ hinted at, or at everything if nothing was found."""
 _CLOSE_PIXELS = 1.1e5
 """A look from far away, in which a face that fills the picture fits the largest prior (512 px)."""
 
+_LARGE_PX = (250.0, 300.0)
+"""Sides in the coarse look: from the first on faces are taken from far away as well, above the second from there alone.
+Of a face that is larger, the coarse look sees pieces, each as sure as a face."""
+
 _UPSCALED_PIXELS = 3.0e5
 """A picture smaller than this in which nothing was found is looked at once more, doubled."""
 
@@ -184,7 +188,8 @@ def _look_again(
     if pixels > 2 * _CLOSE_PIXELS:
         distant = _reduced(reduced, _CLOSE_PIXELS)
         far = _look(distant, detector, _scale(distant, image))[0]
-        sightings += far.where(far.seen_px > math.sqrt(_CLOSE_PIXELS) / 2)
+        larger = float(np.mean(_scale(reduced, distant)))
+        sightings = coarse.where(coarse.seen_px <= _LARGE_PX[1]) + far.where(far.seen_px * larger > _LARGE_PX[0])
     sure = sightings.scores >= settings.score_threshold
     small = coarse.where(coarse.seen_px < _HINT_PX)
     if pixels > _COARSE_PIXELS and (settings.thorough or len(small.boxes) or not sure.any()):

@@ -26,6 +26,9 @@ from .upscale import PictureUpscaler, UpscaleSettings, upscale_photo
 
 NoFaceChoice: TypeAlias = Literal["keep", "whole", "stop"]
 
+NOT_CHOSEN = "not chosen"
+"""Why a face is left alone that is none of `PortraitSettings.choice`."""
+
 _NO_PROGRESS = NoProgress()
 
 
@@ -58,6 +61,8 @@ class PortraitSettings:
     def __post_init__(self) -> None:
         if self.on_no_face not in ("keep", "whole", "stop"):
             raise SettingsError(f'expected on_no_face "keep", "whole" or "stop", got "{self.on_no_face}"')
+        if not self.smallest_face_px >= 0:
+            raise SettingsError(f"expected smallest_face_px of at least 0, got {self.smallest_face_px}")
         if self.batch_size < 1:
             raise SettingsError(f"expected a batch_size of at least 1, got {self.batch_size}")
 
@@ -145,7 +150,7 @@ def report_faces(
     for face in faces:
         source = mask_sources.get(id(face))
         size = face.box.size / times
-        reason = "" if source else "not chosen"
+        reason = "" if source else NOT_CHOSEN
         if size < smallest_face_px:
             reason = f"too small: {size:.0f} px, the limit is {smallest_face_px:.0f} px"
         outcome: Literal["restored", "skipped"] = "restored" if source else "skipped"

@@ -13,9 +13,12 @@ _SAMPLES = 32
 """Pixels a side at which a picture is judged: grain and blocks of the chroma are gone there, lips and eyes are not."""
 
 _DEGREE = 3
-_QUANTILE, _ONE_TINT = 0.98, 6 / 255
-"""How far pixels may be off the curve of their tint. Of 425 portraits, toned ones are by 7.4 levels at most, coloured
-ones by 7.7 at least; toned ones at JPEG 60 are by 3 to 6, black and white with coloured noise of 9 levels by 3."""
+_QUANTILE, _ONE_TINT = 0.98, 8 / 255
+"""How far pixels may be off the curve of their tint, of the picture's contrast: chroma shrinks in the dark and fades
+with a print. Of 425 portraits, at any exposure and faded to a third, coloured ones are off by 12 levels at least, toned
+ones by 7 at most, but for dark silhouettes."""
+
+_LEAST_CONTRAST = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,4 +50,6 @@ def tint_of(picture: torch.Tensor) -> Tint | None:
     offset = (small - shade).flatten(1).double().numpy().T
     polynomials = np.linalg.lstsq(powers, offset, rcond=None)[0]
     off = np.abs(offset - powers @ polynomials).max(axis=1)
-    return Tint(polynomials) if np.quantile(off, _QUANTILE) <= _ONE_TINT else None
+    dark, light = np.quantile(shade.numpy(), (1 - _QUANTILE, _QUANTILE))
+    contrast = max(float(light - dark), _LEAST_CONTRAST)
+    return Tint(polynomials) if np.quantile(off, _QUANTILE) <= _ONE_TINT * contrast else None

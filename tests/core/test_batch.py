@@ -31,6 +31,7 @@ from gpen_core.paste import PasteSettings
 from gpen_core.photo import read_photo, write_photo
 from gpen_core.pipeline import PortraitSettings
 from gpen_core.progress import NoProgress
+from gpen_core.select import FaceChoice
 from gpen_core.types import Box
 
 from .awkward_files import AWKWARD_FILES
@@ -210,6 +211,39 @@ def test_a_failure_in_between_does_not_cost_a_retouched_result(run, face, tmp_pa
     write_photo(tmp_path / "in/a.png", face.flip(-1))
     assert run().restored == 1
     assert (tmp_path / "out/a.png").read_bytes() == b"retouched by hand"
+
+
+def test_a_source_out_of_reach_for_a_moment_gets_no_second_result(run, face, tmp_path, monkeypatch):
+    write_photo(tmp_path / "in/a.png", face)
+    run()
+
+    def unreachable(path, *_):
+        raise OSError(112, "Host is down")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("gpen_core.batch.hash_file", unreachable)
+        broken.setattr("gpen_core.batch._content_of", str)
+        assert verdicts(run()) == {"a.png": "failed"}
+    assert run().restored == 1
+    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["a.png"]
+
+
+def test_a_photo_whose_faces_were_not_chosen_is_not_asked_for(run, face, tmp_path):
+    write_photo(tmp_path / "in/a.png", face)
+    [record] = run(settings=PortraitSettings(choice=FaceChoice("2"))).records
+    assert (record.verdict, record.ask_client) == ("skipped", False)
+    assert "not chosen" in record.reason
+
+
+def test_what_was_said_of_a_photo_is_said_again_when_it_is_done(run, face, tmp_path):
+    photo = torch.full((3, 180, 260), 0.6)
+    photo[:, :, :180] = face
+    photo[:, 60:120, 190:250] = torch.nn.functional.interpolate(face[None], size=(60, 60), mode="area")[0]
+    write_photo(tmp_path / "in/a.png", photo)
+    settings = PortraitSettings(smallest_face_px=50)
+    first, again = (run(settings=settings).records[0].reason for _ in range(2))
+    assert "1 of 2 faces left as they are" in first
+    assert again == f"done before: restored; {first}"
 
 
 @pytest.mark.parametrize("name", ["report.csv", "report.json", "report.html"])

@@ -87,6 +87,21 @@ def test_faces_of_any_size(detector: FaceDetector, astronaut: torch.Tensor, scal
     assert np.linalg.norm(faces[0].landmarks[0] - eye) < 0.08 * 95 * scale
 
 
+@pytest.mark.parametrize("side", [1000, 1500, 2400])
+@pytest.mark.parametrize("part", [(40, 170, 160, 290), (10, 230, 120, 340)], ids=["tight", "loose"])
+def test_a_close_up_is_one_face(
+    detector: FaceDetector, astronaut: torch.Tensor, part: tuple[int, int, int, int], side: int
+) -> None:
+    """The face is 430 to 1750 px wide; pieces of it are no faces, and its points are where they are."""
+    top, bottom, left, right = part
+    scale = side / (bottom - top)
+    close = functional.interpolate(astronaut[..., top:bottom, left:right], size=(side, side), mode="bicubic")
+    faces = detect_faces(close.clamp(0, 1), detector)[0]
+    assert len(faces) == 1
+    eye = (np.array(EYE_LEFT) - (left, top) + 0.5) * scale - 0.5
+    assert np.linalg.norm(faces[0].landmarks[0] - eye) < 0.06 * 95 * scale
+
+
 @pytest.mark.parametrize("degrees", [-135, -90, -60, -30, -15, 15, 30, 45, 90, 120, 180])
 def test_tilted_heads(detector: FaceDetector, astronaut: torch.Tensor, degrees: float) -> None:
     picture, matrix = warped(astronaut, degrees, 1.5, (600, 600))

@@ -38,7 +38,9 @@ def jpeg(picture: torch.Tensor) -> torch.Tensor:
 
 def test_colour_has_no_tint(portrait: torch.Tensor) -> None:
     assert tint_of(portrait) is None
-    assert tint_of(0.3 * portrait + 0.7 * grey(portrait)) is None, "nor has a faded print"
+    assert tint_of(0.3 * portrait + 0.7 * grey(portrait)) is None, "nor have pale colours"
+    assert tint_of(0.2 * portrait) is None, "nor has a dark photo"
+    assert tint_of(0.3 * portrait + 0.5) is None, "nor has a faded print"
 
 
 @pytest.mark.parametrize("toned", [grey, sepia, lambda picture: jpeg(sepia(picture))], ids=["grey", "sepia", "jpeg"])
