@@ -154,7 +154,7 @@ class _Run:
 
     def _kept(self, failed: PhotoRecord) -> PhotoRecord:
         """Give the record of a failure the name of the result that is there: the next run writes none beside it."""
-        before = self.journal.find(failed.photo)
+        before = self.journal.find(failed)
         if failed.name or before is None:
             return failed
         return replace(failed, name=before.name, made=before.made, naming=before.naming, root=before.root)
@@ -201,7 +201,7 @@ class _Run:
 
     def _done_before(self, record: PhotoRecord) -> PhotoRecord | None:
         """Give the record of an earlier run that still holds; None if the photo is to be done."""
-        before = self.journal.find(record.photo)
+        before = self.journal.find(record)
         if before is None or before.verdict not in ("restored", "skipped", "rejected"):
             return None
         if (before.content, before.settings) != (record.content, record.settings):
@@ -215,7 +215,7 @@ class _Run:
 
     def _named(self, source: Path, record: PhotoRecord) -> PhotoRecord:
         """Choose the result's path below the output folder: the one it had before, else one that nobody has."""
-        before = self.journal.find(record.photo)
+        before = self.journal.find(record)
         if (
             before is not None
             and before.name

@@ -12,7 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal, TypeAlias
 
+from .errors import PhotoError
+
 JOURNAL_NAME = ".restore_folder.jsonl"
+
+_Key: TypeAlias = tuple[str, str]
+"""Input folder, and path below it: cameras give the same names again and again."""
 
 Verdict: TypeAlias = Literal["restored", "skipped", "rejected", "failed"]
 
@@ -81,8 +86,8 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / JOURNAL_NAME
-        self._records: dict[str, PhotoRecord] = {}
-        self._offsets: dict[str, int] = {}
+        self._records: dict[_Key, PhotoRecord] = {}
+        self._offsets: dict[_Key, int] = {}
         self._file: IO[bytes] = self._path.open("a+b")
         self._load()
 
@@ -94,28 +99,46 @@ class Journal:
     ) -> None:
         self._file.close()
 
-    def find(self, photo: str) -> PhotoRecord | None:
-        """Give the last record of a photo; None if there is none."""
-        return self._records.get(photo)
+    def find(self, like: PhotoRecord) -> PhotoRecord | None:
+        """Give the last record of the photo of `like`; None if there is none.
+
+        That is the one of the same path in the same input folder, or, of a folder that was moved, of the same path and
+        content.
+        """
+        same = self._records.get(_key(like))
+        if same is not None or not like.content:
+            return same
+        moved = (one for one in self._records.values() if (one.photo, one.content) == (like.photo, like.content))
+        return next(moved, None)
 
     def records(self) -> Iterator[PhotoRecord]:
         """Give the last record of every photo."""
         yield from self._records.values()
 
     def append(self, record: PhotoRecord, thumbnails: Thumbnails | None = None) -> None:
-        """Write one record; when this returns, it outlives the process."""
-        offset = self._file.seek(0, os.SEEK_END)
-        line = {**asdict(record), "thumbnails": asdict(thumbnails or Thumbnails())}
-        self._file.write(json.dumps(line).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._records[record.photo], self._offsets[record.photo] = record, offset
+        """Write one record; when this returns, it outlives the process.
 
-    def thumbnails(self, photo: str) -> Thumbnails:
+        Raises:
+            PhotoError: if it cannot be written, e.g. because the disk is full.
+        """
+        line = {**asdict(record), "thumbnails": asdict(thumbnails or Thumbnails())}
+        try:
+            offset = self._file.seek(0, os.SEEK_END)
+            self._file.write(json.dumps(line).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise PhotoError(
+                f'"{self._path.parent}" cannot be written to: {error.strerror or error}. What is done is kept; run '
+                "again to go on."
+            ) from error
+        self._records[_key(record)], self._offsets[_key(record)] = record, offset
+
+    def thumbnails(self, record: PhotoRecord) -> Thumbnails:
         """Read the thumbnails that were written with the last record of a photo."""
-        if photo not in self._offsets:
+        if _key(record) not in self._offsets:
             return Thumbnails()
-        self._file.seek(self._offsets[photo])
+        self._file.seek(self._offsets[_key(record)])
         return Thumbnails(**json.loads(self._file.readline())["thumbnails"])
 
     def _load(self) -> None:
@@ -124,11 +147,15 @@ class Journal:
         for line in self._file:
             record = _parsed(line)
             if record is not None:
-                self._records[record.photo], self._offsets[record.photo] = record, offset
+                self._records[_key(record)], self._offsets[_key(record)] = record, offset
             offset += len(line)
         if offset and not line.endswith(b"\n"):
             # So that the next record does not join a line cut short.
             self._file.write(b"\n")
+
+
+def _key(record: PhotoRecord) -> _Key:
+    return record.root, record.photo
 
 
 def _parsed(line: bytes) -> PhotoRecord | None:

@@ -205,7 +205,7 @@ def _html(report: FolderReport, journal: Journal) -> Iterator[str]:
         yield "</ul>\n"
     yield "<h2>All photos</h2>\n<table>\n<tr><th>Before<th>After<th>Photo<th>Verdict<th>Faces<th>Size<th>Time</tr>\n"
     for record in sorted(report.records, key=lambda record: _ORDER.index(record.verdict)):  # type: ignore[arg-type]
-        yield _html_row(record, journal.thumbnails(record.photo))
+        yield _html_row(record, journal.thumbnails(record))
     yield "</table>\n"
 
 

@@ -21,8 +21,8 @@ from PIL import Image, features
 from gpen_core.batch import FolderSpec, restore_folder
 from gpen_core.cli import main
 from gpen_core.commands.restore import SAMPLE
-from gpen_core.errors import SettingsError
-from gpen_core.folder_journal import JOURNAL_NAME
+from gpen_core.errors import PhotoError, SettingsError
+from gpen_core.folder_journal import JOURNAL_NAME, Journal, PhotoRecord
 from gpen_core.folder_report import picture_thumbnails
 from gpen_core.models.load import load_restorer
 from gpen_core.models.locking import locked
@@ -211,6 +211,22 @@ def test_a_failure_in_between_does_not_cost_a_retouched_result(run, face, tmp_pa
     write_photo(tmp_path / "in/a.png", face.flip(-1))
     assert run().restored == 1
     assert (tmp_path / "out/a.png").read_bytes() == b"retouched by hand"
+
+
+def test_two_input_folders_with_the_same_names_are_each_done_once(run, face, tmp_path):
+    write_photo(tmp_path / "monday/IMG_1.png", face)
+    write_photo(tmp_path / "tuesday/IMG_1.png", face.flip(-1))
+    assert [run(day).restored for day in ("monday", "tuesday", "monday", "tuesday")] == [1, 1, 0, 0]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["IMG_1.png", "IMG_1_png.png"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_a_full_disk_ends_the_run_in_words(face, tmp_path):
+    with Journal(tmp_path) as journal, Path("/dev/full").open("r+b", buffering=0) as full:
+        journal._file, kept = full, journal._file
+        with pytest.raises(PhotoError, match=r"cannot be written to: No space left on device\. What"):
+            journal.append(PhotoRecord("a.png", "restored"))
+        journal._file = kept
 
 
 def test_a_source_out_of_reach_for_a_moment_gets_no_second_result(run, face, tmp_path, monkeypatch):
