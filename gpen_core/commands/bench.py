@@ -16,7 +16,7 @@ from typing import Any
 from ..bench import machine, networks, photo
 from ..errors import GpenError, SettingsError
 
-_PARTS = ("network", "batch", "threads", "megapixels", "faces", "face-size")
+_PARTS = ("network", "batch", "threads", "megapixels", "faces")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -143,10 +143,6 @@ def _photo_orders(arguments: argparse.Namespace) -> dict[str, dict[str, photo.Ph
         "faces": {
             f"12 MP, {count} faces": photo.PhotoOrder(12, count, threads, face_px=200, rounds=rounds)
             for count in (1, 4, 16)
-        },
-        "face-size": {
-            f"12 MP, {size} px": photo.PhotoOrder(12, 1, threads, face_px=size, rounds=rounds)
-            for size in (200, 500, 1000)
         },
     }
     return {part: orders for part, orders in every.items() if part in arguments.parts}
