@@ -157,7 +157,7 @@ class _Run:
         before = self.journal.find(failed)
         if failed.name or before is None:
             return failed
-        return replace(failed, name=before.name, made=before.made, naming=before.naming, root=before.root)
+        return replace(failed, name=before.name, made=before.made, naming=before.naming)
 
     def _attempt(self, source: Path, record: PhotoRecord) -> "_Outcome":
         try:

@@ -57,6 +57,14 @@ def oklab_to_srgb(lab: torch.Tensor) -> torch.Tensor:
     return linear_to_srgb(_mix(lms, _inverse(_LINEAR_TO_LMS)))
 
 
+def on_white(pixels: torch.Tensor, alpha: torch.Tensor | None) -> torch.Tensor:
+    """Lay pixels (..., 3, H, W) of the transparency `alpha`, (..., H, W), on white; None leaves them as they are."""
+    if alpha is None:
+        return pixels
+    alpha = alpha.unsqueeze(-3)
+    return pixels * alpha + (1 - alpha)
+
+
 def luma(pixels: torch.Tensor) -> torch.Tensor:
     """Give the weighted mean of the encoded sRGB channels, (..., 1, H, W); equals the channels for grey."""
     return _weigh(pixels)

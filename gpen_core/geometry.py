@@ -141,6 +141,19 @@ def enlargement(factor: float) -> Matrix:
     return np.array([[factor, 0, shift], [0, factor, shift]], dtype=np.float64)
 
 
+def square_about(center: Points, cosine: float, sine: float, size: int) -> Matrix:
+    """Return the (2, 3) matrix into a square of `size` with `center`, (2,), in its middle.
+
+    Args:
+        center: in pixels of the picture.
+        cosine: of the angle by which the picture is turned back, times the scale.
+        sine: likewise.
+        size: side of the square in pixels.
+    """
+    linear = np.array(((cosine, sine), (-sine, cosine)))
+    return np.column_stack((linear, np.full(2, (size - 1) / 2) - linear @ center))
+
+
 def scale_of(a_to_b: Matrix) -> float:
     """Return how many b pixels one a pixel becomes along a side."""
     return math.sqrt(abs(float(np.linalg.det(a_to_b[:, :2]))))

@@ -169,8 +169,8 @@ def _patch(views: _Views, crop: FaceCrop, mask: torch.Tensor, settings: PasteSet
     behind = _at_hand(views.background[:, y0:y1, x0:x1])
     photo = behind if views.background is views.image else _at_hand(_enlarged(views, region))
     face = _in_photo(views, _Place(region, crop_to_region, photo), crop, settings)
-    blended = face.sub_(behind).mul_(torch.from_numpy(weight)).add_(behind)
-    return _Patch(region, blended, torch.from_numpy(weight))
+    share = torch.from_numpy(weight)
+    return _Patch(region, face.sub_(behind).mul_(share).add_(behind), share)
 
 
 def _shown_part(mask: torch.Tensor) -> tuple[slice, slice]:

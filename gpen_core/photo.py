@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from . import icc
+from .color import on_white
 from .errors import PhotoError, SettingsError
 from .geometry import enlarge
 from .photo_open import HIGHEST_DPI, StoredPicture, enough_memory, open_picture, strict_pillow
@@ -69,17 +70,16 @@ class Photo:
     @property
     def on_white(self) -> torch.Tensor:
         """`pixels` laid on white, as on paper; without transparency `pixels` themselves."""
-        return self.pixels if self.alpha is None else self.pixels * self.alpha + (1 - self.alpha)
+        return on_white(self.pixels, self.alpha)
 
 
 def read_photo(path: str | Path, *, max_pixels: int = MAX_PIXELS, cmyk_profile: str | Path | None = None) -> Photo:
     """Read a picture file into upright sRGB pixels.
 
     Reads JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF (Pillow 11.3 or newer) and HEIC (with the package pillow-heif), by
-    content, not by name. 16-bit PNG and TIFF keep their precision, unless their profile is made of
-    tables. Colours go through the embedded ICC profile; without one they are taken as sRGB. CMYK without a profile goes
-    through `cmyk_profile`, else by the plain formula R = (1 − C)(1 − K) and likewise for G and B; `Photo.notes` says
-    which.
+    content, not by name. 16-bit PNG and TIFF keep their precision, unless their profile is made of tables. Colours go
+    through the embedded ICC profile; without one they are taken as sRGB. CMYK without a profile goes through
+    `cmyk_profile`, else by the plain formula R = (1 − C)(1 − K) and likewise for G and B; `Photo.notes` says which.
 
     Args:
         path: the file.

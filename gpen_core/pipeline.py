@@ -150,9 +150,10 @@ def report_faces(
     for face in faces:
         source = mask_sources.get(id(face))
         size = face.box.size / times
-        reason = "" if source else NOT_CHOSEN
-        if size < smallest_face_px:
-            reason = f"too small: {size:.0f} px, the limit is {smallest_face_px:.0f} px"
+        reason = ""
+        if source is None:
+            too_small = f"too small: {size:.0f} px, the limit is {smallest_face_px:.0f} px"
+            reason = too_small if size < smallest_face_px else NOT_CHOSEN
         outcome: Literal["restored", "skipped"] = "restored" if source else "skipped"
         reports.append(FaceReport(image_index, face.box, face.score, size, outcome, reason, source))
     return tuple(reports)

@@ -46,9 +46,8 @@ def write_print(
     """Write a print sheet as PNG, JPEG, TIFF or PDF, by the ending of its name, with its resolution and profile.
 
     A PDF has one page of the sheet's exact size, with the trimmed paper as its TrimBox; beyond 5 m its unit is larger
-    than a point (PDF 1.6). With an output profile the
-    colours are converted to it (relative colorimetric, black point compensation) and it is embedded in place of sRGB:
-    a profile for CMYK gives a CMYK TIFF or PDF.
+    than a point (PDF 1.6). With an output profile the colours are converted to it (relative colorimetric, black point
+    compensation) and it is embedded in place of sRGB: a profile for CMYK gives a CMYK TIFF or PDF.
 
     Args:
         path: where to; folders are made as needed.

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from .align import cut
-from .geometry import apply_affine, chained, invert, similarity_from_points, template_points
+from .geometry import apply_affine, chained, invert, similarity_from_points, square_about, template_points
 from .models.retinaface import FaceDetector
 from .types import Face, Matrix, Points
 
@@ -75,14 +75,15 @@ class _Surroundings:
     @staticmethod
     def of(image: torch.Tensor, face: Face) -> "_Surroundings":
         scale = _FACE_PX / max(face.box.width, face.box.height, 1.0)
-        from_image = _about(np.array(face.box.center), scale, 0, _SURROUNDINGS_PX)
+        from_image = square_about(np.array(face.box.center), scale, 0, _SURROUNDINGS_PX)
         return _Surroundings(cut(image, from_image, _SURROUNDINGS_PX), invert(from_image))
 
 
 def _look(seen: _Surroundings, angles: Sequence[float], detector: FaceDetector) -> list[_View]:
     """Look at a face in squares turned by `angles`; views in which it does not show are left out."""
     middle = np.full(2, (_SURROUNDINGS_PX - 1) / 2)
-    turns = [_about(middle, 1, angle, _VIEW_PX) for angle in angles]
+    radians = [math.radians(angle) for angle in angles]
+    turns = [square_about(middle, math.cos(turn), math.sin(turn), _VIEW_PX) for turn in radians]
     candidates = detector(torch.stack([cut(seen.pixels, turn, _VIEW_PX) for turn in turns]))
     views = []
     for number, (angle, turn) in enumerate(zip(angles, turns, strict=True)):
@@ -95,13 +96,6 @@ def _look(seen: _Surroundings, angles: Sequence[float], detector: FaceDetector) 
             points = candidates.landmarks[number, best].cpu().double().numpy()
             views.append(_View(angle, _roll(points), float(scores[best]), apply_affine(to_image, points)))
     return views
-
-
-def _about(center: Points, scale: float, angle: float, size: int) -> Matrix:
-    """Give the matrix into a square of `size`: `center` in its middle, turned back by `angle` degrees."""
-    cosine, sine = scale * math.cos(math.radians(angle)), scale * math.sin(math.radians(angle))
-    linear = np.array([(cosine, sine), (-sine, cosine)])
-    return np.column_stack([linear, np.full(2, (size - 1) / 2) - linear @ center])
 
 
 def _roll(landmarks: Points) -> float:

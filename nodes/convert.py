@@ -85,14 +85,6 @@ def to_image(pixels: Sequence[torch.Tensor] | torch.Tensor, alpha: torch.Tensor 
     return planes.float().permute(0, 2, 3, 1).contiguous()
 
 
-def on_white(frames: Frames) -> torch.Tensor:
-    """Give the pixels (B, 3, H, W) laid on white, as on paper."""
-    if frames.alpha is None:
-        return frames.pixels
-    alpha = frames.alpha[:, None]
-    return frames.pixels * alpha + (1 - alpha)
-
-
 def enlarged_alpha(frames: Frames, scale: int) -> torch.Tensor | None:
     """Give the alpha (B, H * scale, W * scale) that goes with enlarged pictures; None if there is none."""
     return None if frames.alpha is None else enlarge(frames.alpha[:, None], scale)[:, 0]

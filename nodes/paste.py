@@ -89,7 +89,8 @@ class PasteFaces(NetworkNode):
 
         ComfyUI gives None for what is connected and has not run, and nothing for what is not connected.
         """
-        return [name for name in ("crops",) if name in inputs and inputs[name] is None and faces.crops]
+        waiting = "crops" in inputs and inputs["crops"] is None
+        return ["crops"] if waiting and faces.crops else []
 
     @classmethod
     def execute(

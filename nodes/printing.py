@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from comfy_api.latest import io, ui
 
+from ..gpen_core.color import on_white
 from ..gpen_core.errors import SettingsError
 from ..gpen_core.papers import PAPERS, Paper
 from ..gpen_core.print_files import write_print
@@ -110,7 +111,8 @@ class PrintUpscale(NetworkNode):
         faces: sockets.FaceSet | None = None,
     ) -> io.NodeOutput:
         """Lay each picture out."""
-        pixels = convert.on_white(convert.from_image(image))
+        frames = convert.from_image(image)
+        pixels = on_white(frames.pixels, frames.alpha)
         own = Paper(width_mm, height_mm, may_turn=False) if paper == _OWN_SIZE else PAPERS.get(paper)
         spec = PrintSpec(
             scale=scale,

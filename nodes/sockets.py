@@ -24,7 +24,7 @@ from ..gpen_core.models.retinaface.load import EMBEDDED as DETECTOR_FILE
 from ..gpen_core.pipeline import NoFaceChoice
 from ..gpen_core.select import FaceOrder
 from ..gpen_core.types import Face, FaceCrop
-from ..gpen_core.upscale import PlainUpscaler, UpscaleSettings
+from ..gpen_core.upscale import PLAIN_UPSCALERS, PlainUpscaler, UpscaleSettings
 from . import convert, host
 
 CATEGORY = "GPEN Portrait"
@@ -41,7 +41,7 @@ EMBEDDED_RESTORER = "GPEN small 256 (embedded)"
 EMBEDDED_DETECTOR = "RetinaFace MobileNet (embedded)"
 FACE_MESH = "face mesh (embedded)"
 SAME_SIZE = "none (keep the size)"
-PLAIN_UPSCALERS = {"plain x2 (no network)": PlainUpscaler(2), "plain x4 (no network)": PlainUpscaler(4)}
+PLAIN = {f"plain x{one.scale} (no network)": one for one in PLAIN_UPSCALERS.values()}
 
 
 class Menu(dict[str, ChoiceT]):
@@ -172,7 +172,7 @@ def upscaler_menu() -> io.Combo.Input:
     """Make the menu of what enlarges the background: nothing, interpolation, the files of models/upscale_models."""
     return io.Combo.Input(
         "upscaler",
-        options=[SAME_SIZE, *PLAIN_UPSCALERS, *host.weight_files("upscaler")],
+        options=[SAME_SIZE, *PLAIN, *host.weight_files("upscaler")],
         default=SAME_SIZE,
         tooltip=(
             "Enlarges the picture around the restored faces: plainly, which invents nothing, or, as many times as the "
@@ -315,7 +315,7 @@ def parser_path(name: str) -> Path | None:
 
 def upscaler_path(name: str) -> Path | None:
     """Find the file behind a name of the upscaler menu; None where none is needed."""
-    return None if name == SAME_SIZE or name in PLAIN_UPSCALERS else host.weight_file("upscaler", name)
+    return None if name == SAME_SIZE or name in PLAIN else host.weight_file("upscaler", name)
 
 
 def fingerprint(**names: str | None) -> str:
@@ -339,7 +339,7 @@ def upscaler_on_device(name: str) -> Iterator[Upscaler | PlainUpscaler | None]:
     """Give the upscaler of a menu entry, ready to run inside the block; None for none."""
     upscaler = _hosted_upscaler(name)
     if upscaler is None:
-        yield PLAIN_UPSCALERS.get(name)
+        yield PLAIN.get(name)
         return
     with host.on_device(upscaler, activation_bytes=tile_bytes(upscaler.model)):
         yield upscaler.model
@@ -390,7 +390,7 @@ def team_on_device(model: str, detector: str, parser: str, upscaler: str, faces:
             finder.model,
             restorer.model,
             None if drawer is None else drawer.model,
-            PLAIN_UPSCALERS.get(upscaler) if enlarger is None else enlarger.model,
+            PLAIN.get(upscaler) if enlarger is None else enlarger.model,
         )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..align import cut
 from ..errors import MissingPackageError, ShapeError, UnsupportedWeightsError, WeightsNotFoundError
-from ..geometry import apply_affine, invert, scale_of
+from ..geometry import apply_affine, invert, scale_of, square_about
 from ..types import Face, Matrix, Points
 from .places import EMBEDDED_FOLDER
 
@@ -139,9 +139,7 @@ def mesh_crop(face: Face) -> Matrix:
     length = float(np.hypot(*right)) or 1.0
     scale = _INPUT_SIZE / (_CROP_SIDE * max(face.box.width, face.box.height, 1.0))
     cosine, sine = right / length * scale if np.any(right) else (scale, 0.0)
-    linear = np.array(((cosine, sine), (-sine, cosine)))
-    middle = (_INPUT_SIZE - 1) / 2
-    return np.column_stack((linear, np.array((middle, middle)) - linear @ np.array(face.box.center)))
+    return square_about(np.array(face.box.center), cosine, sine, _INPUT_SIZE)
 
 
 def _read_network(source: Path) -> Any:  # noqa: ANN401 (cv2.dnn.Net is not typed in every OpenCV)
